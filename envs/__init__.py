@@ -1,0 +1,1 @@
+"""Games behind one interface: uint8 frames out, named actions in."""

@@ -1,0 +1,1 @@
+"""Recorded experience: episodes, how they are collected and how they are stored."""

@@ -1,0 +1,64 @@
+"""The console commands. Each module has `parser()` and `main(args)`; nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from .cli import USAGE_ERROR, run, suggest
+
+# Command -> (module, one line of help). The module is imported only when its command is called.
+COMMANDS = {
+    "collect-rollouts": ("collect_rollouts", "record episodes from a game"),
+    "train-tokenizer": ("train_tokenizer", "stage 1: learn to turn frames into codes and back"),
+    "train-dynamics": ("train_dynamics", "stage 2: learn which codes follow which, given the actions"),
+    "imagine": ("imagine", "imagine the future of a game under your actions, as videos"),
+    "inspect": ("inspect", "say what is in a data set or checkpoint, and whether it is intact"),
+    "preview": ("preview", "draw a film strip and a video of a data set's episodes"),
+    "benchmark": ("benchmark", "measure speed"),
+}
+
+
+def call(name: str, argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
+    """Run the command `name` on `argv` (default: the process's own arguments) and return its exit code."""
+    prog = prog or name
+
+    def command() -> int | None:
+        module = importlib.import_module(f".{COMMANDS[name][0]}", __name__)
+        result: int | None = module.main(module.parser(prog).parse_args(argv))
+        return result
+
+    return run(prog, command)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The `worldmodel` command: its first argument names the command to run."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in {"-h", "--help"}:
+        print("usage: worldmodel COMMAND ...\n\nA video world-model simulator.\n\ncommands:")
+        for name, (_, summary) in COMMANDS.items():
+            print(f"  {name:<17} {summary}")
+        print("\nworldmodel COMMAND --help tells more.")
+        return 0
+    if words[0] not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        print(f"worldmodel: no command {words[0]!r}{suggest(words[0], COMMANDS)} (commands: {known})", file=sys.stderr)
+        return USAGE_ERROR
+    return call(words[0], words[1:], prog=f"worldmodel {words[0]}")
+
+
+def collect_rollouts() -> int:
+    return call("collect-rollouts")
+
+
+def train_tokenizer() -> int:
+    return call("train-tokenizer")
+
+
+def train_dynamics() -> int:
+    return call("train-dynamics")
+
+
+def imagine() -> int:
+    return call("imagine")

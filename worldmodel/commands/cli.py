@@ -1,0 +1,107 @@
+"""What all console commands share: one-line errors, exit codes, suggestions for typos, config overrides."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+Config = TypeVar("Config")
+
+USAGE_ERROR = 2
+FAILURE = 1
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and suggest the nearest option."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        known = [option for action in self._actions for option in action.option_strings]
+        for word in message.split():
+            near = difflib.get_close_matches(word, known, n=1) if word.startswith("--") else []
+            if near and word not in known:
+                message += f"; did you mean {near[0]}?"
+                break
+        self.exit(USAGE_ERROR, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+class UsageError(ValueError):
+    """The command line asks for something that cannot be: exit code 2."""
+
+
+def override(config: Config, assignments: Sequence[str]) -> Config:
+    """Return `config` with `name=value` assignments applied, each value read as its field's type.
+
+    Raises:
+        UsageError: if an assignment has no `=`, names no field (the nearest is suggested), or its value is malformed.
+    """
+    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    changes: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes name=value, got {assignment!r}")
+        if name not in fields:
+            raise UsageError(f"no setting named {name!r}{suggest(name, fields)}; settings: {', '.join(sorted(fields))}")
+        changes[name] = _read(name, text, fields[name])
+    try:
+        return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _read(name: str, text: str, current: object) -> object:
+    if isinstance(current, bool):
+        if text.lower() not in {"true", "false"}:
+            raise UsageError(f"{name} takes true or false, got {text!r}")
+        return text.lower() == "true"
+    if isinstance(current, int | float):
+        try:
+            return type(current)(text)
+        except ValueError:
+            raise UsageError(f"{name} takes a number like {current}, got {text!r}") from None
+    if isinstance(current, str):
+        return text
+    raise UsageError(f"{name} cannot be set on the command line")
+
+
+def suggest(word: str, known: Sequence[str] | dict[str, Any]) -> str:
+    """Return `; did you mean 'x'?` for the nearest of `known`, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def run(prog: str, command: Callable[[], int | None]) -> int:
+    """Call `command`; turn what users can cause into one line on stderr and an exit code.
+
+    UsageError gives 2; ValueError, OSError and RuntimeError give 1; SIGINT gives 130. Anything else is our own bug
+    and keeps its traceback.
+    """
+    try:
+        return command() or 0
+    except UsageError as error:
+        print(f"{prog}: {_one_line(error)}", file=sys.stderr)
+        return USAGE_ERROR
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except (ValueError, OSError, RuntimeError) as error:
+        if os.environ.get("WORLDMODEL_TRACEBACK"):
+            raise
+        print(f"{prog}: {_one_line(error)}", file=sys.stderr)
+        return FAILURE
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Past codes and actions -> next codes: the autoregressive transformer."""

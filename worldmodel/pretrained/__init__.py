@@ -1,0 +1,1 @@
+"""The checkpoint and the held-out sample episodes that ship with the package."""
