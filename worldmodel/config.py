@@ -1,0 +1,147 @@
+"""Settings of the models and of training: frozen, complete, with a JSON round trip."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeVar
+
+Config = TypeVar("Config")
+
+
+def to_dict(config: object) -> dict[str, Any]:
+    """Return a dataclass as JSON-ready values (tuples become lists)."""
+    return dataclasses.asdict(config)  # type: ignore[call-overload, no-any-return]
+
+
+def from_dict(kind: type[Config], values: dict[str, Any]) -> Config:
+    """Return the config `kind` with `values`; lists become tuples.
+
+    Raises:
+        ValueError: if a setting is unknown or missing, naming it.
+    """
+    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - names)
+    if unknown:
+        raise ValueError(f"unknown settings for {kind.__name__}: {', '.join(unknown)}")
+    frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    try:
+        return kind(**frozen)
+    except TypeError as error:
+        raise ValueError(f"settings for {kind.__name__} are incomplete: {error}") from None
+
+
+def require_positive(config: object, *names: str) -> None:
+    """Raise ValueError, naming the setting, unless each of `names` is above 0."""
+    for name in names:
+        value = getattr(config, name)
+        if not value > 0:
+            raise ValueError(f"{name} must be above 0, got {value}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """The VQ-VAE: frames of `frame_size` pixels to `code_grid` x `code_grid` codes, and back."""
+
+    frame_size: int = 128
+    downsamplings: int = 2  # stride-2 convolutions: 128 -> 32, as in van den Oord et al. 2017, sec. 4.1
+    codebook_size: int = 512  # K, sec. 4.1
+    code_dim: int = 32
+    hidden_dim: int = 96
+    num_residual_blocks: int = 2  # sec. 4.1
+    residual_dim: int = 48
+    codebook: str = "ema"  # "ema" (appendix A.1) or "gradient" (eq. 3)
+    commitment_weight: float = 0.25  # beta, sec. 3.2
+    ema_decay: float = 0.99  # gamma, appendix A.1
+    restart_below: float = 0.03  # a code used less than this share of an even use is dead
+
+    def __post_init__(self) -> None:
+        require_positive(self, "frame_size", "downsamplings", "codebook_size", "code_dim", "hidden_dim", "residual_dim")
+        if self.codebook not in {"ema", "gradient"}:
+            raise ValueError(f"codebook must be 'ema' or 'gradient', got {self.codebook!r}")
+        if self.frame_size % 2**self.downsamplings:
+            raise ValueError(f"frame_size must be a multiple of {2**self.downsamplings}, got {self.frame_size}")
+
+    @property
+    def code_grid(self) -> int:
+        """The side of the grid of codes of one frame."""
+        return self.frame_size // 2**self.downsamplings
+
+    @property
+    def num_codes(self) -> int:
+        return self.code_grid**2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DynamicsConfig:
+    """The transformer that predicts the next frame's codes from the past codes and actions."""
+
+    action_names: tuple[str, ...]
+    frame_skip: int
+    frames_per_second: float
+    code_grid: int = 32
+    codebook_size: int = 512
+    code_dim: int = 32
+    patch: int = 2  # codes to a side of a patch: one token of the context transformer
+    order: str = "diagonal"  # see dynamics/order.py
+    window: int = 8  # frames attended to
+    context_dim: int = 256
+    context_layers: int = 4
+    decoder_dim: int = 256
+    decoder_layers: int = 2
+    head_dim: int = 32
+    expansion: int = 3  # of the MLPs
+    chain_dim: int = 256
+    max_corruption: float = 0.2  # context codes replaced by random ones, rate uniform in 0..this
+    action_dropout: float = 0.1  # clips trained without actions
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "action_names", tuple(self.action_names))
+        require_positive(self, "frame_skip", "frames_per_second", "code_grid", "codebook_size", "code_dim", "patch")
+        require_positive(self, "window", "context_dim", "context_layers", "decoder_dim", "decoder_layers", "chain_dim")
+        if not self.action_names:
+            raise ValueError("action_names must name at least one action")
+        if self.code_grid % self.patch:
+            raise ValueError(f"patch must divide the code grid {self.code_grid}, got {self.patch}")
+        for name in ("context_dim", "decoder_dim"):
+            if getattr(self, name) % self.head_dim or self.head_dim % 4:
+                raise ValueError(f"{name} must be a multiple of head_dim, and head_dim of 4, got {getattr(self, name)}")
+
+    @property
+    def patch_grid(self) -> int:
+        """The side of the grid of patches of one frame."""
+        return self.code_grid // self.patch
+
+    @property
+    def num_patches(self) -> int:
+        return self.patch_grid**2
+
+    @property
+    def codes_per_patch(self) -> int:
+        return self.patch**2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long and how fast to train. A run ends at `steps` or after `minutes`, whichever comes first."""
+
+    steps: int = 100_000
+    minutes: float = 60.0
+    batch: int  # clips a step, in each process
+    clip: int  # frames a clip
+    learning_rate: float
+    muon_learning_rate: float = 0.0  # of the hidden matrices; 0 trains them with AdamW as well
+    weight_decay: float = 0.01
+    warmup_steps: int = 100
+    cooldown: float = 0.3  # the last share of the run, in which the rate falls to zero
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.999  # of the weights that are saved
+    precision: str = "auto"  # "auto", "float32" or "bfloat16"
+    log_every_steps: int = 20
+    save_every_minutes: float = 3.0
+    sample_every_minutes: float = 5.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_positive(self, "steps", "minutes", "batch", "clip", "learning_rate", "log_every_steps")
+        if self.precision not in {"auto", "float32", "bfloat16"}:
+            raise ValueError(f"precision must be auto, float32 or bfloat16, got {self.precision!r}")

@@ -1,0 +1,27 @@
+"""The vocabulary: what crosses the boundaries between the parts, with shape, dtype and range.
+
+b batch, t frames in time, c channels, H W pixels, h w code grid, d width, k codebook size.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int, Int64, UInt8
+from torch import Tensor
+
+# RGB images in 0..255: NumPy outside the model, tensors inside.
+Frames = UInt8[np.ndarray, "b t H W 3"]
+FrameTensor = UInt8[Tensor, "b t H W 3"]
+# Codebook entries in 0..k-1.
+Codes = Int64[Tensor, "b t h w"]
+FrameCodes = Int64[Tensor, "b h w"]
+# Indices into the action names; NO_ACTION (-1) stands for "not told".
+Actions = Int64[Tensor, "b t"]
+FrameActions = Int64[Tensor, "b"]
+# The encoder's output before (latents) and after (quantized) the nearest code.
+Latents = Float[Tensor, "n d h w"]
+Indices = Int[Tensor, "..."]
+# Unnormalised log-probabilities over the codebook.
+Logits = Float[Tensor, "b t h w k"]
+
+NO_ACTION = -1
