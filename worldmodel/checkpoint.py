@@ -18,7 +18,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 SCHEMA = 1
 SHARD_BYTES = 15 * 2**20
@@ -153,3 +153,19 @@ def _read_shard(path: Path, digest: str) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
     return tensors
+
+
+def load_weights(model: nn.Module, checkpoint: Checkpoint, directory: str | os.PathLike[str]) -> None:
+    """Put a checkpoint's tensors into a model; every name and shape must fit, and every number be finite.
+
+    Raises:
+        ValueError: naming the first weight that does not fit or is not finite.
+    """
+    for name, tensor in checkpoint.tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{directory}: the weights {name} are not finite")
+    try:
+        model.load_state_dict(checkpoint.tensors, strict=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1:2] or [str(error)]
+        raise ValueError(f"{directory}: the weights do not fit the config: {reason[0].strip()}") from None

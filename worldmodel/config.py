@@ -84,13 +84,13 @@ class DynamicsConfig:
     patch: int = 2  # codes to a side of a patch: one token of the context transformer
     order: str = "diagonal"  # see dynamics/order.py
     window: int = 8  # frames attended to
-    context_dim: int = 256
+    context_dim: int = 192
     context_layers: int = 4
-    decoder_dim: int = 256
+    decoder_dim: int = 192
     decoder_layers: int = 2
-    head_dim: int = 32
-    expansion: int = 3  # of the MLPs
-    chain_dim: int = 256
+    head_dim: int = 64
+    expansion: int = 2  # of the MLPs
+    chain_dim: int = 128
     max_corruption: float = 0.2  # context codes replaced by random ones, rate uniform in 0..this
     action_dropout: float = 0.1  # clips trained without actions
 

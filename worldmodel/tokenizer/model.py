@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..config import TokenizerConfig
+from ..checkpoint import load_weights, read
+from ..config import TokenizerConfig, from_dict
 from ..types import Codes, Frames, FrameTensor
 from .networks import decoder, encoder
 from .quantizer import make_codebook
@@ -116,6 +118,22 @@ class Tokenizer(nn.Module):
         total = nll + codebook + self.config.commitment_weight * commitment
         grid = rearrange(codes, "(n h w) -> n h w", n=n, h=h, w=w)
         return TokenizerLosses(total, nll.detach(), commitment.detach(), codebook.detach(), mse.detach(), grid)
+
+    def forward(self, frames: FrameTensor, *, restart: bool, generator: torch.Generator) -> TokenizerLosses:
+        """The same as `loss`: the name by which torch's wrappers for several processes call it."""
+        return self.loss(frames, restart=restart, generator=generator)
+
+    @classmethod
+    def from_pretrained(cls, directory: str | os.PathLike[str]) -> Tokenizer:
+        """Load a tokenizer's checkpoint.
+
+        Raises:
+            ValueError: if it is missing, damaged, or another model's.
+        """
+        checkpoint = read(directory, kind="tokenizer")
+        tokenizer = cls(from_dict(TokenizerConfig, checkpoint.config))
+        load_weights(tokenizer, checkpoint, directory)
+        return tokenizer.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def _nll(self, mse: Tensor) -> Tensor:
         log_deviation = self.log_deviation.clamp(min=0.0)

@@ -1,0 +1,59 @@
+"""What the two training commands share: their flags, how a run ends, and what is said then."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .cli import override
+
+if TYPE_CHECKING:
+    from ..config import TrainingConfig
+    from ..training.loop import Progress
+
+
+def add_training_flags(p: argparse.ArgumentParser, *, minutes: float) -> None:
+    """Add the flags that both training commands take."""
+    p.add_argument("--data", required=True, metavar="DIR", help="a data set recorded by collect-rollouts")
+    p.add_argument("--out", required=True, metavar="DIR", help="where the checkpoint, the log and the sheet go")
+    p.add_argument("--minutes", type=float, default=minutes, help="train at most so long")
+    p.add_argument("--steps", type=int, default=None, help="train at most so many steps (default: no limit)")
+    p.add_argument("--seed", type=int, default=0, help="of the weights, the batches and the noise")
+    p.add_argument("--resume", action="store_true", help="continue the run in --out exactly where it was saved")
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change any setting of the model or the training",
+    )
+
+
+def training_config(
+    args: argparse.Namespace, defaults: TrainingConfig, model: type
+) -> tuple[list[str], TrainingConfig]:
+    """Return the `--set` assignments meant for the model's config, and the training's config with the rest applied."""
+    names = {field.name for field in dataclasses.fields(model)} - {field.name for field in dataclasses.fields(defaults)}
+    for_model = [text for text in args.set if text.partition("=")[0] in names]
+    rest = [text for text in args.set if text not in for_model]
+    rest += [f"minutes={args.minutes}", f"seed={args.seed}"]
+    if args.steps is not None:
+        rest.append(f"steps={args.steps}")
+    return for_model, override(defaults, rest)
+
+
+def report(args: argparse.Namespace, train: Callable[[], Progress]) -> int:
+    """Run the training; say where the checkpoint is and what it reached, or how to go on after an interruption."""
+    from ..training.loop import Interrupted
+
+    try:
+        progress = train()
+    except Interrupted as stop:
+        print(f"stopped by {stop}; the state is saved: repeat the command with --resume to continue", file=sys.stderr)
+        return 128 + stop.number
+    print(json.dumps({"out": args.out, "step": progress.step, "held_out": progress.metrics}))
+    return 0

@@ -1,0 +1,112 @@
+"""The context transformer: past frames and actions -> one feature vector for each patch of the next frame.
+
+It runs once a frame. Blocks of attention within the frame, attention to the same patch of the past frames, and an MLP.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import DynamicsConfig
+from .cache import ContextCache
+from .layers import MLP, Attention, attend_few, rotary_table, rotate, table
+
+
+class ContextBlock(nn.Module):
+    """One block. The action shifts and scales what enters each attention: it decides where to look."""
+
+    slopes: Tensor
+
+    def __init__(self, config: DynamicsConfig) -> None:
+        super().__init__()
+        dim = config.context_dim
+        self.window = config.window
+        self.spatial = Attention(dim, config.head_dim)
+        self.temporal = Attention(dim, config.head_dim)
+        self.mlp = MLP(dim, config.expansion)
+        # One row an action, the last for "not told": scale and shift.
+        self.modulation = table(nn.Parameter(torch.zeros(len(config.action_names) + 1, 2 * dim)))
+        heads = dim // config.head_dim
+        self.register_buffer("slopes", torch.linspace(0, 2, heads) ** 2, persistent=False)
+
+    def forward(self, x: Tensor, actions: Tensor, rotary: Tensor, cache: ContextCache | None, layer: int) -> Tensor:
+        """Return x (b t n d) after the block, for actions (b t)."""
+        scale, shift = self.modulation[actions].to(x.dtype).unsqueeze(2).chunk(2, dim=-1)
+        x = x + self._attend_frame(F.rms_norm(x, x.shape[-1:]) * (1 + scale) + shift, rotary)
+        x = x + self._attend_past(F.rms_norm(x, x.shape[-1:]), cache, layer)
+        out: Tensor = x + self.mlp(F.rms_norm(x, x.shape[-1:]))
+        return out
+
+    def _attend_frame(self, x: Tensor, rotary: Tensor) -> Tensor:
+        """Return what each patch takes from its own frame: (b t n d) -> (b t n d)."""
+        # Four dimensions: with more, torch's attention leaves its fast kernel.
+        q, k, v = self.spatial.heads(x.flatten(0, 1))
+        attended = F.scaled_dot_product_attention(rotate(q, rotary), rotate(k, rotary), v)
+        return self.spatial.merge(attended).view_as(x)
+
+    def _attend_past(self, x: Tensor, cache: ContextCache | None, layer: int) -> Tensor:
+        """Return what each patch takes from the same patch of the past frames: (b t n d) -> (b t n d)."""
+        b = len(x)
+        q, k, v = self.temporal.heads(rearrange(x, "b t n d -> (b n) t d"))
+        if cache is not None:
+            k, v = cache.extend(layer, k, v)
+        bias = self._bias(q.shape[-2], k.shape[-2]).to(q.dtype)
+        attended = self.temporal.merge(attend_few(q, k, v, bias))
+        return rearrange(attended, "(b n) t d -> b t n d", b=b)
+
+    def _bias(self, queries: int, keys: int) -> Tensor:
+        """What is added to the scores of the last `queries` of `keys` frames: less for older ones, -inf past the window.
+
+        Each head forgets at its own fixed speed (Press et al. 2022). (1 heads queries keys)
+        """
+        device = self.slopes.device
+        age = torch.arange(keys - queries, keys, device=device)[:, None] - torch.arange(keys, device=device)
+        bias = -self.slopes[:, None, None] * age
+        return bias.masked_fill((age < 0) | (age >= self.window), float("-inf")).unsqueeze(0)
+
+
+class ContextTransformer(nn.Module):
+    """Patches of the past frames (b t n c) and the actions taken after seeing them (b t) -> features (b t n d)."""
+
+    rotary: Tensor
+
+    def __init__(self, config: DynamicsConfig) -> None:
+        super().__init__()
+        channels = config.codes_per_patch * config.code_dim
+        # A frame, the frame before it (the velocity at once), and whether there is one before it.
+        self.embed = nn.Linear(2 * channels + 1, config.context_dim)
+        self.corruption = table(nn.Parameter(torch.zeros(config.context_dim)))
+        self.actions = table(nn.Parameter(0.02 * torch.randn(len(config.action_names) + 1, config.context_dim)))
+        self.blocks = nn.ModuleList(ContextBlock(config) for _ in range(config.context_layers))
+        self.register_buffer("rotary", rotary_table(config.patch_grid, config.head_dim), persistent=False)
+
+    def forward(
+        self, patches: Tensor, actions: Tensor, corruption: Tensor, cache: ContextCache | None = None
+    ) -> Tensor:
+        """Return features (b t n d) of the frames that follow.
+
+        Args:
+            patches: (b t n c), the vectors of each patch's codes.
+            actions: (b t), what was done after each frame; -1 where it is not told.
+            corruption: (b), the share of the codes that are random.
+            cache: what earlier calls left behind; the frames given are the next ones.
+        """
+        before = self._before(patches, cache)
+        x = self.embed(torch.cat([patches, before], dim=-1))
+        told = self.actions[actions] + corruption[:, None, None] * self.corruption
+        x = x + told.to(x.dtype).unsqueeze(2)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, actions, self.rotary, cache, layer)
+        return F.rms_norm(x, x.shape[-1:])
+
+    def _before(self, patches: Tensor, cache: ContextCache | None) -> Tensor:
+        """Return the patches one frame earlier with a channel of ones, zeros where there is no earlier frame."""
+        marked = F.pad(patches, (0, 1), value=1.0)
+        first = torch.zeros_like(marked[:, :1])
+        if cache is not None:
+            first = first if cache.last is None else cache.last
+            cache.last = marked[:, -1:]
+        return torch.cat([first, marked[:, :-1]], dim=1)

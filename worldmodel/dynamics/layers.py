@@ -1,0 +1,82 @@
+"""The parts of both transformers: attention over positions of a grid, rotary positions, and the MLP."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def rotary_table(grid: int, head_dim: int) -> Tensor:
+    """Return cosines and sines for the positions of a grid: (2 n head_dim).
+
+    Half of a head's channels turn with the row and half with the column (rotary positions, Su et al. 2021, in two
+    dimensions), so attention depends on where a patch lies relative to another: shifts of the view become one thing to learn.
+    """
+    quarter = head_dim // 4
+    speeds = 2.0 * (0.05 ** (torch.arange(quarter) / max(1, quarter - 1)))  # radians a patch: from 2 to 0.1
+    row, column = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
+    angles = torch.cat([row.flatten()[:, None] * speeds, column.flatten()[:, None] * speeds], dim=1)
+    angles = torch.cat([angles, angles], dim=1)
+    return torch.stack([angles.cos(), angles.sin()])
+
+
+def rotate(x: Tensor, table: Tensor) -> Tensor:
+    """Turn queries or keys (... n head_dim) by their positions' angles, table (2 n head_dim)."""
+    half = x.shape[-1] // 2
+    turned = torch.cat([-x[..., half:], x[..., :half]], dim=-1)
+    cos, sin = table.to(x.dtype)
+    return x * cos + turned * sin
+
+
+class Attention(nn.Module):
+    """Queries, keys and values of normalised inputs, and the way back; what attends to what is the caller's choice."""
+
+    def __init__(self, dim: int, head_dim: int) -> None:
+        super().__init__()
+        self.head_dim = head_dim
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+        nn.init.normal_(self.qkv.weight, std=dim**-0.5)
+        nn.init.zeros_(self.out.weight)  # each block starts as the identity
+
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return q, k, v (... heads n head_dim) of (... n d); queries and keys have unit mean square."""
+        q, k, v = rearrange(self.qkv(x), "... n (three heads c) -> three ... heads n c", three=3, c=self.head_dim)
+        return F.rms_norm(q, (self.head_dim,)), F.rms_norm(k, (self.head_dim,)), v
+
+    def merge(self, x: Tensor) -> Tensor:
+        """Return the heads' outputs (... heads n head_dim) as (... n d)."""
+        out: Tensor = self.out(rearrange(x, "... heads n c -> ... n (heads c)"))
+        return out
+
+
+def attend_few(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Return softmax(q k^T / sqrt(c) + bias) v for short sequences (... n c).
+
+    Written out, because torch's fused kernel takes ten times as long for the backward pass over a dozen keys on a CPU.
+    """
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias
+    return scores.softmax(-1).to(v.dtype) @ v
+
+
+class MLP(nn.Module):
+    """Two matrices with a squared ReLU between (So et al. 2021)."""
+
+    def __init__(self, dim: int, expansion: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(dim, expansion * dim, bias=False)
+        self.down = nn.Linear(expansion * dim, dim, bias=False)
+        nn.init.normal_(self.up.weight, std=dim**-0.5)
+        nn.init.zeros_(self.down.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.down(F.relu(self.up(x)).square())
+        return out
+
+
+def table(parameter: nn.Parameter) -> nn.Parameter:
+    """Mark an embedding or output table, which the optimizer treats like a vector and not like a hidden matrix."""
+    parameter.is_table = True  # type: ignore[attr-defined]
+    return parameter

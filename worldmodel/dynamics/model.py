@@ -1,0 +1,155 @@
+"""The dynamics: past codes and actions -> the next frame's codes, exactly as the waves of its order factorise them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..checkpoint import load_weights, read
+from ..config import DynamicsConfig, from_dict
+from ..types import NO_ACTION, Actions, Codes, FrameActions, FrameCodes
+from .cache import ContextCache
+from .context import ContextTransformer
+from .decoder import CodeDecoder
+from .order import Order
+from .sampling import sample
+
+
+@dataclass(frozen=True)
+class DynamicsLosses:
+    """Nats per code of a batch; `total` is what is minimised."""
+
+    total: Tensor
+    nll: Tensor  # of the model
+    alone: Tensor  # of the context transformer's own prediction, all codes of a frame at once
+
+
+class Dynamics(nn.Module):
+    """p(next frame's codes | past codes, past actions), with the codes of a frame factorised by `config.order`.
+
+    Codes enter as the tokenizer's codebook vectors, standardised and fixed: codes that look alike start alike.
+    """
+
+    code_vectors: Tensor
+
+    def __init__(self, config: DynamicsConfig, codebook: Tensor) -> None:
+        super().__init__()
+        if codebook.shape != (config.codebook_size, config.code_dim):
+            raise ValueError(
+                f"the codebook is {tuple(codebook.shape)}, the config says {config.codebook_size, config.code_dim}"
+            )
+        self.config = config
+        self.order = Order(config.order, config.patch_grid)
+        self.context = ContextTransformer(config)
+        self.decoder = CodeDecoder(config, self.order)
+        codebook = codebook.detach().float()
+        self.register_buffer("code_vectors", (codebook - codebook.mean(0)) / codebook.std(0).clamp(min=1e-6))
+
+    @property
+    def device(self) -> torch.device:
+        return self.code_vectors.device
+
+    def to_patches(self, codes: Codes) -> Tensor:
+        """Return codes (b t h w) by patch: (b t n links)."""
+        p = self.config.patch
+        return rearrange(codes, "b t (h i) (w j) -> b t (h w) (i j)", i=p, j=p)
+
+    def from_patches(self, patches: Tensor) -> FrameCodes:
+        """Return the codes of one frame's patches (b n links) as a grid (b h w)."""
+        p, grid = self.config.patch, self.config.patch_grid
+        return rearrange(patches, "b (h w) (i j) -> b (h i) (w j)", h=grid, w=grid, i=p, j=p)
+
+    def vectors(self, patches: Tensor) -> Tensor:
+        """Return the vector of each code: int64 (...) -> (... c)."""
+        return F.embedding(patches, self.code_vectors)
+
+    def features(self, codes: Codes, actions: Actions, *, corruption: Tensor | None = None,
+                 cache: ContextCache | None = None) -> Tensor:  # fmt: skip
+        """Return what is known of the frames that follow `codes` (b t h w) under `actions` (b t): (b t n d)."""
+        patches = self.vectors(self.to_patches(codes)).flatten(-2)
+        if corruption is None:
+            corruption = torch.zeros(len(codes), device=codes.device)
+        out: Tensor = self.context(patches, actions, corruption, cache)
+        return out
+
+    def logits(self, features: Tensor, codes: Codes) -> Tensor:
+        """Return logits (b t h w k) of frames `codes` (b t h w), each code given those before it in the order."""
+        b, t = codes.shape[:2]
+        vectors = self.vectors(self.to_patches(codes))
+        logits = self.decoder(features.flatten(0, 1), vectors.flatten(0, 1))
+        p, grid = self.config.patch, self.config.patch_grid
+        return rearrange(logits, "(b t) (h w) (i j) k -> b t (h i) (w j) k", b=b, t=t, h=grid, w=grid, i=p, j=p)
+
+    def loss(self, codes: Codes, actions: Actions, *, generator: torch.Generator) -> DynamicsLosses:
+        """Return the losses of predicting each frame of `codes` (b t h w) but the first, under `actions` (b t-1).
+
+        In training mode, a share of the context's codes is replaced by random ones and some clips lose their actions
+        (`generator`, on the CPU, decides); the codes to be predicted are always the real ones.
+        """
+        past, corruption = codes[:, :-1], None
+        if self.training:
+            past, corruption = self._corrupt(past, generator)
+            forgotten = torch.rand(len(codes), generator=generator) < self.config.action_dropout
+            actions = actions.masked_fill(forgotten.to(actions.device).unsqueeze(1), NO_ACTION)
+        features = self.features(past, actions, corruption=corruption)
+        patches = self.to_patches(codes[:, 1:])
+        logits = self.decoder(features.flatten(0, 1), self.vectors(patches).flatten(0, 1))
+        nll = _nats(logits, patches)
+        alone = _nats(self.decoder.head.predict_alone(features), patches)
+        return DynamicsLosses(nll + alone, nll.detach(), alone.detach())
+
+    def forward(self, codes: Codes, actions: Actions, *, generator: torch.Generator) -> DynamicsLosses:
+        """The same as `loss`: the name by which torch's wrappers for several processes call it."""
+        return self.loss(codes, actions, generator=generator)
+
+    def _corrupt(self, codes: Codes, generator: torch.Generator) -> tuple[Codes, Tensor]:
+        """Return codes with random ones among them, at a rate drawn for each clip, and the rates (b)."""
+        rate = torch.rand(len(codes), generator=generator) * self.config.max_corruption
+        hit = torch.rand(codes.shape, generator=generator) < rate[:, None, None, None]
+        random = torch.randint(self.config.codebook_size, codes.shape, generator=generator)
+        return torch.where(hit.to(codes.device), random.to(codes.device), codes), rate.to(codes.device)
+
+    def new_cache(self) -> ContextCache:
+        """Return the memory of a world that has seen nothing yet."""
+        return ContextCache(self.config.context_layers, self.config.window)
+
+    @torch.no_grad()
+    def sample_frame(self, features: Tensor, *, noise: Tensor, temperature: float = 1.0, top_k: int = 0) -> FrameCodes:
+        """Return the next frame's codes (b h w), drawn wave by wave from features (b n d).
+
+        `noise` is uniform in 0..1, (b n links): one number for each code, so codes do not depend on how they are computed.
+        """
+
+        def pick(logits: Tensor, positions: Tensor, link: int) -> Tensor:
+            return sample(logits, noise[:, positions, link], temperature=temperature, top_k=top_k)
+
+        return self.from_patches(self.decoder.sample(features, self.code_vectors, pick))
+
+    @torch.no_grad()
+    def observe(self, codes: FrameCodes, actions: FrameActions, cache: ContextCache) -> Tensor:
+        """Take in one frame (b h w) and the action that follows it (b); return features (b n d) of the next frame."""
+        return self.features(codes.unsqueeze(1), actions.unsqueeze(1), cache=cache).squeeze(1)
+
+    @classmethod
+    def from_pretrained(cls, directory: str | os.PathLike[str]) -> Dynamics:
+        """Load a dynamics checkpoint.
+
+        Raises:
+            ValueError: if it is missing, damaged, or another model's.
+        """
+        checkpoint = read(directory, kind="dynamics")
+        values = {name: value for name, value in checkpoint.config.items() if name != "tokenizer"}
+        config = from_dict(DynamicsConfig, values)
+        dynamics = cls(config, torch.zeros(config.codebook_size, config.code_dim))
+        load_weights(dynamics, checkpoint, directory)
+        return dynamics.eval().requires_grad_(False)
+
+
+def _nats(logits: Tensor, codes: Tensor) -> Tensor:
+    """Return the mean negative log-likelihood of codes under logits (... k)."""
+    return F.cross_entropy(logits.flatten(0, -2).float(), codes.flatten())

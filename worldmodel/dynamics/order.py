@@ -1,0 +1,84 @@
+"""The order in which the codes of a frame are sampled, as waves.
+
+Every position of the grid of patches has a wave. The positions of one wave are sampled together, given all earlier waves.
+Training masks and sampling both come from the same `Order`, so sampling is exact for the model that was trained. Raster, one
+position a wave, is the definition of correctness; fewer waves are faster and cost likelihood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+# The positions (rows down, columns right) whose codes a position may see in its input, once they are known.
+OFFSETS = ((0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, -1), (1, 0), (1, 1))
+
+_WAVES: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
+    "raster": lambda row, column, grid: row * grid + column,
+    "diagonal": lambda row, column, grid: row + column,
+    "diagonal-look-right": lambda row, column, grid: 2 * row + column,  # the neighbour up and to the right is known
+    "block": lambda row, column, grid: 0 * row,
+}
+NAMES = tuple(_WAVES)
+
+
+@dataclass(frozen=True)
+class Order:
+    """The wave of each position of a `grid` x `grid`, positions counted row by row."""
+
+    name: str
+    grid: int
+
+    def __post_init__(self) -> None:
+        if self.name not in _WAVES:
+            raise ValueError(f"order must be one of {', '.join(NAMES)}, got {self.name!r}")
+
+    @cached_property
+    def waves(self) -> np.ndarray:
+        """The wave of each position: int64 (n), from 0 without gaps."""
+        row, column = np.divmod(np.arange(self.grid**2), self.grid)
+        _, waves = np.unique(_WAVES[self.name](row, column, self.grid), return_inverse=True)
+        return waves.astype(np.int64)
+
+    @property
+    def num_waves(self) -> int:
+        return int(self.waves.max()) + 1
+
+    @cached_property
+    def sequence(self) -> np.ndarray:
+        """The positions in the order in which they are sampled: int64 (n)."""
+        return np.argsort(self.waves, kind="stable")
+
+    @cached_property
+    def bounds(self) -> tuple[tuple[int, int], ...]:
+        """For each wave, where it begins and ends in `sequence`."""
+        ends = np.cumsum(np.bincount(self.waves))
+        return tuple((int(end - size), int(end)) for end, size in zip(ends, np.bincount(self.waves), strict=True))
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """Whether position p may attend to position q: bool (n n). True where q's wave is p's own or an earlier one.
+
+        A position's state carries codes of earlier waves only, so attending within a wave gives nothing away.
+        """
+        return self.waves[None, :] <= self.waves[:, None]
+
+    @cached_property
+    def neighbours(self) -> np.ndarray:
+        """The neighbours of each position that are known when it is sampled: int64 (n m), n itself where there is none.
+
+        The columns are those of OFFSETS that any position can use.
+        """
+        row, column = np.divmod(np.arange(self.grid**2), self.grid)
+        columns = []
+        for down, right in OFFSETS:
+            r, c = row + down, column + right
+            inside = (r >= 0) & (r < self.grid) & (c >= 0) & (c < self.grid)
+            there = np.where(inside, r * self.grid + c, 0)
+            known = inside & (self.waves[there] < self.waves)
+            if known.any():
+                columns.append(np.where(known, there, self.grid**2))
+        return np.stack(columns, axis=1) if columns else np.empty((self.grid**2, 0), np.int64)

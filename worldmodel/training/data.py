@@ -1,0 +1,146 @@
+"""What training sees: random clips of frames, and random clips of cached codes with their actions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..rollouts import EpisodeDataset
+from ..runtime import autocast
+from ..tokenizer.model import Tokenizer
+
+HELD_OUT_EVERY = 50  # one episode in so many is kept from training, for the log's held-out numbers
+ENCODED_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Windows:
+    """All places in some episodes where a clip of `clip` frames fits: no clip crosses an episode."""
+
+    episodes: np.ndarray  # (n) indices of the episodes
+    places: np.ndarray  # (n) cumulative number of places
+    clip: int
+
+    @classmethod
+    def over(cls, lengths: np.ndarray, episodes: np.ndarray, *, clip: int) -> Windows:
+        """Return the windows of `clip` frames in `episodes`, given each episode's length in frames.
+
+        Raises:
+            ValueError: if no episode is long enough.
+        """
+        places = np.maximum(lengths[episodes] - clip + 1, 0)
+        if not places.sum():
+            raise ValueError(f"no episode has {clip} frames; record longer episodes or train on shorter clips")
+        return cls(episodes, np.cumsum(places), clip)
+
+    def __len__(self) -> int:
+        return int(self.places[-1])
+
+    def __getitem__(self, place: int) -> tuple[int, int]:
+        """Return (episode, first frame) of a place in 0..len-1."""
+        i = int(np.searchsorted(self.places, place, side="right"))
+        before = int(self.places[i - 1]) if i else 0
+        return int(self.episodes[i]), place - before
+
+    def draw(self, rng: np.random.Generator, number: int) -> list[tuple[int, int]]:
+        """Return `number` places drawn uniformly."""
+        return [self[int(place)] for place in rng.integers(len(self), size=number)]
+
+    def spread(self, number: int) -> list[tuple[int, int]]:
+        """Return `number` places at even distances, the same ones every time."""
+        return [self[int(place)] for place in np.linspace(0, len(self) - 1, number).round()]
+
+
+def split_episodes(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (training, held-out) indices of `count` episodes. A single episode has to serve as both."""
+    every = np.arange(count)
+    if count == 1:
+        return every, every
+    held_out = every % min(HELD_OUT_EVERY, count) == min(HELD_OUT_EVERY, count) - 1
+    return every[~held_out], every[held_out]
+
+
+class FrameClips:
+    """Clips of frames, read from the data set when they are drawn."""
+
+    def __init__(self, dataset: EpisodeDataset, *, clip: int) -> None:
+        self.dataset = dataset
+        training, held_out = split_episodes(len(dataset))
+        self.training = Windows.over(dataset.lengths, training, clip=clip)
+        self.held_out = Windows.over(dataset.lengths, held_out, clip=clip)
+
+    def read(self, places: list[tuple[int, int]]) -> np.ndarray:
+        """Return uint8 (b t H W 3)."""
+        clip = self.training.clip
+        return np.stack([self.dataset.frames(episode, start, start + clip) for episode, start in places])
+
+
+class CodeClips:
+    """Clips of codes with the actions between them, from the code cache."""
+
+    def __init__(self, dataset: EpisodeDataset, codes: np.ndarray, *, clip: int) -> None:
+        self.codes = codes
+        self.first = np.concatenate([[0], np.cumsum(dataset.lengths)[:-1]])
+        self.actions = [dataset.actions(i) for i in range(len(dataset))]
+        training, held_out = split_episodes(len(dataset))
+        self.training = Windows.over(dataset.lengths, training, clip=clip)
+        self.held_out = Windows.over(dataset.lengths, held_out, clip=clip)
+
+    def read(self, places: list[tuple[int, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return codes int64 (b t h w) and actions int64 (b t-1)."""
+        clip = self.training.clip
+        codes = [self.codes[self.first[e] + start : self.first[e] + start + clip] for e, start in places]
+        actions = [self.actions[e][start : start + clip - 1] for e, start in places]
+        return torch.from_numpy(np.stack(codes).astype(np.int64)), torch.from_numpy(np.stack(actions).astype(np.int64))
+
+
+def cached_codes(dataset: EpisodeDataset, tokenizer: Tokenizer, *, directory: Path) -> np.ndarray:
+    """Return the codes of every frame of a data set, uint16 (frames h w), memory-mapped from `directory`.
+
+    They are computed at the first call for this data set and this tokenizer. An interrupted computation goes on where it
+    stopped: finished episodes are counted in a file beside the codes.
+    """
+    name = f"codes-{dataset.fingerprint[:12]}-{tokenizer.fingerprint()[:12]}"
+    path, done_path = directory / f"{name}.npy", directory / f"{name}.done"
+    grid = tokenizer.config.code_grid
+    shape = (int(dataset.lengths.sum()), grid, grid)
+    done = int(done_path.read_text()) if path.exists() and done_path.exists() else 0
+    if done == len(dataset):
+        return np.load(path, mmap_mode="r")
+    directory.mkdir(parents=True, exist_ok=True)
+    mode = "r+" if done else "w+"
+    codes = np.lib.format.open_memmap(path, mode=mode, dtype=np.uint16, shape=shape)  # type: ignore[arg-type]
+    for index, first in _with_progress(dataset, done):
+        _encode_episode(dataset, tokenizer, index, codes[first : first + int(dataset.lengths[index])])
+        if index % 16 == 15 or index == len(dataset) - 1:
+            codes.flush()
+            temporary = done_path.with_suffix(".new")
+            temporary.write_text(str(index + 1))
+            os.replace(temporary, done_path)
+    return np.load(path, mmap_mode="r")
+
+
+def _encode_episode(dataset: EpisodeDataset, tokenizer: Tokenizer, index: int, codes: np.ndarray) -> None:
+    for start in range(0, len(codes), ENCODED_AT_ONCE):
+        stop = min(start + ENCODED_AT_ONCE, len(codes))
+        with autocast(tokenizer.device):
+            grids = tokenizer.encode(dataset.frames(index, start, stop)[None])
+        codes[start:stop] = grids[0].cpu().numpy()
+
+
+def _with_progress(dataset: EpisodeDataset, done: int) -> Iterator[tuple[int, int]]:
+    """Yield (episode, its first frame) from episode `done` on, with a progress bar on stderr."""
+    first = np.concatenate([[0], np.cumsum(dataset.lengths)])
+    columns = (TextColumn("encoding frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=int(first[-1]), completed=int(first[done]))
+        for index in range(done, len(dataset)):
+            yield index, int(first[index])
+            bar.update(task, completed=int(first[index + 1]))

@@ -1,0 +1,224 @@
+"""The one training loop, for the tokenizer and the dynamics alike.
+
+A step's batch and noise depend on (seed, step, process) alone, so a resumed run needs no generator states: it continues
+with exactly the batches that the uninterrupted run would have seen.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import accelerate
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..config import TrainingConfig, to_dict
+from ..runtime import default_device, limit_threads, use_bfloat16
+from .log import Log
+from .optimizer import averaged, make_optimizers, rate_factor, set_rate
+from .state import DIRECTORY, load_state, save_state
+
+
+class Stage(Protocol):
+    """What the tokenizer's and the dynamics' training bring to the loop. `model(...)` returns losses with a `total`."""
+
+    model: nn.Module
+
+    def identity(self) -> dict[str, Any]:
+        """Return, JSON-ready, what must not change when a run is resumed."""
+
+    def losses(
+        self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
+    ) -> dict[str, Tensor]:
+        """Draw a batch with `rng` and return its losses: `total` is minimised, the rest is logged."""
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Return held-out numbers."""
+
+    def sheet(self, model: nn.Module, path: Path) -> None:
+        """Draw what the model does now."""
+
+    def save(self, model: nn.Module, out: Path, metrics: dict[str, Any]) -> None:
+        """Write the checkpoint that users load."""
+
+
+@dataclass
+class Progress:
+    """Where a run is; saved with its state."""
+
+    step: int = 0
+    seconds: float = 0.0
+    frames: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop. Its state is saved."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class Diverged(RuntimeError):
+    """The loss or a gradient is not finite."""
+
+
+def train(stage: Stage, config: TrainingConfig, out: Path, *, resume: bool = False) -> Progress:
+    """Train `stage` until `config` says enough, saving the state and the averaged model in `out`.
+
+    Raises:
+        ValueError: if `out` holds a run and `resume` is False, or it is another run's.
+        Diverged: if the loss is not finite; the last saved checkpoint is intact.
+        Interrupted: on SIGINT or SIGTERM, after saving.
+    """
+    limit_threads()
+    if not resume and (out / DIRECTORY / "config.json").exists():
+        raise ValueError(f"{out} already holds a training run; add --resume to continue it or choose another --out")
+    with _stop_signals() as stop:
+        return _Run(stage, config, out, resume, stop).run()
+
+
+class _Run:
+    def __init__(self, stage: Stage, config: TrainingConfig, out: Path, resume: bool, stop: Callable[[], int]) -> None:
+        self.stage, self.config, self.out, self.stop = stage, config, out, stop
+        precision = "bf16" if use_bfloat16(config.precision, default_device()) else "no"
+        self.accelerator = accelerate.Accelerator(
+            mixed_precision=precision, cpu=default_device().type == "cpu", log_with=None
+        )
+        self.device = self.accelerator.device
+        self.rank = self.accelerator.process_index
+        self.main = self.accelerator.is_main_process
+        torch.manual_seed(config.seed)  # nothing draws from it but layers that ask for no generator
+        stage.model.to(self.device)
+        self.mean = averaged(stage.model, config.ema_decay)
+        self.optimizers = make_optimizers(stage.model, config)
+        self.identity = {**stage.identity(), "training": _lasting(config), "processes": self.accelerator.num_processes}
+        self.progress = Progress()
+        if resume:
+            saved = load_state(out, stage.model, self.mean, self.optimizers, config=self.identity)
+            self.progress = Progress(**saved)
+        self.model = self.accelerator.prepare_model(stage.model)
+        self.log = Log(out, self.progress.step, visible=self.main)
+
+    def run(self) -> Progress:
+        started = time.monotonic() - self.progress.seconds
+        saved = sampled = self.progress.seconds
+        with self.log:
+            while not self._finished():
+                number = self._agree(started)
+                if number:
+                    self._save()
+                    raise Interrupted(number)
+                self._step()
+                now = self.progress.seconds = time.monotonic() - started
+                if now - sampled >= 60 * self.config.sample_every_minutes:
+                    self._sample()
+                    sampled = now
+                if now - saved >= 60 * self.config.save_every_minutes:
+                    self._save()
+                    saved = now
+            self._sample()
+            self._save()
+        return self.progress
+
+    def _finished(self) -> bool:
+        return self._share() >= 1
+
+    def _share(self) -> float:
+        by_time = self.progress.seconds / (60 * self.config.minutes)
+        return max(self.progress.step / self.config.steps, by_time)
+
+    def _agree(self, started: float) -> int:
+        """Make all processes see the same clock and the same stop signal; return the signal, or 0."""
+        if self.accelerator.num_processes == 1:
+            return self.stop()
+        own = torch.tensor([float(self.stop()), time.monotonic() - started if self.main else 0.0], device=self.device)
+        torch.distributed.all_reduce(own, torch.distributed.ReduceOp.MAX)
+        self.progress.seconds = float(own[1])
+        return int(own[0])
+
+    def _step(self) -> None:
+        step, share = self.progress.step, self._share()
+        self.model.train()
+        rng = np.random.default_rng([self.config.seed, step, self.rank])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        factor = rate_factor(step, share, self.config)
+        set_rate(self.optimizers, factor)
+        with self.accelerator.autocast():
+            losses = self.stage.losses(self.model, rng, generator, share)
+        self.accelerator.backward(losses["total"])
+        norm = nn.utils.clip_grad_norm_(self.stage.model.parameters(), self.config.gradient_clip)
+        if not math.isfinite(float(losses["total"])) or not math.isfinite(float(norm)):
+            raise Diverged(
+                f"the loss is not finite at step {step} (loss {float(losses['total'])}, gradient {float(norm)}); "
+                f"the last good state is in {self.out}: resume with a lower learning rate"
+            )
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.mean.update_parameters(self.stage.model)
+        self.progress.step += 1
+        self.progress.frames += self.config.batch * self.config.clip * self.accelerator.num_processes
+        row = {name: float(value) for name, value in losses.items()} | {"gradient_norm": float(norm), "rate": factor}
+        self.log.step(self.progress.step, row, frames=self.progress.frames, seconds=self.progress.seconds,
+                      every=self.config.log_every_steps, share=share)  # fmt: skip
+
+    def _sample(self) -> None:
+        if not self.main:
+            return
+        model = self.mean.module.eval()
+        with torch.no_grad(), self.accelerator.autocast():
+            self.progress.metrics = self.stage.evaluate(model)
+            self.stage.sheet(model, self.out / "sheet.png")
+        self.log.evaluation(self.progress.step, self.progress.metrics)
+
+    def _save(self) -> None:
+        if not self.main:
+            return
+        metrics = {
+            "step": self.progress.step,
+            "frames": self.progress.frames,
+            "minutes": round(self.progress.seconds / 60, 2),
+            "held_out": self.progress.metrics,
+            "training": to_dict(self.config) | {"processes": self.accelerator.num_processes},
+        }
+        self.stage.save(self.mean.module, self.out, metrics)
+        save_state(
+            self.out, self.stage.model, self.mean, self.optimizers, config=self.identity, progress=vars(self.progress)
+        )
+
+
+def _lasting(config: TrainingConfig) -> dict[str, Any]:
+    """The settings that a resumed run must share with the run it continues: all but its length and its cadence."""
+    free = {"steps", "minutes", "log_every_steps", "save_every_minutes", "sample_every_minutes"}
+    return {name: value for name, value in to_dict(config).items() if name not in free}
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], int]]:
+    """Remember SIGINT and SIGTERM instead of dying from them; yield a function that returns the last one, or 0."""
+    seen = [0]
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        seen[0] = number
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
+        return
+    previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: seen[0]
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,77 @@
+"""How weights move: which optimizer trains which weights, the learning-rate schedule, and the averaged weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn, optim
+from torch.optim.swa_utils import AveragedModel
+
+from ..config import TrainingConfig
+
+
+def make_optimizers(model: nn.Module, config: TrainingConfig) -> list[optim.Optimizer]:
+    """Return AdamW for everything, or Muon for the hidden matrices and AdamW for the rest.
+
+    Muon (Jordan et al. 2024) orthogonalises the update of a matrix; it is not meant for embeddings, norms and output
+    tables, which carry `is_table` or are not matrices.
+    """
+    adamw: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    muon: list[nn.Parameter] = []
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
+        if config.muon_learning_rate > 0 and parameter.ndim == 2 and not getattr(parameter, "is_table", False):
+            muon.append(parameter)
+        else:
+            (decayed if parameter.ndim >= 2 else adamw).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": adamw, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    optimizers: list[optim.Optimizer] = [
+        optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True),
+    ]
+    if muon:
+        # match_rms_adamw scales each update to the size that AdamW's would have.
+        optimizers.append(
+            optim.Muon(
+                muon,
+                lr=config.muon_learning_rate,
+                weight_decay=config.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimizers
+
+
+def rate_factor(step: int, progress: float, config: TrainingConfig) -> float:
+    """Return the share of the peak learning rate: warm up, stay, and fall linearly to zero over the last part of the run.
+
+    `progress` is the share of the run that is done, by steps or by minutes.
+    """
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    if config.cooldown <= 0:
+        return warm
+    return warm * min(1.0, max(0.0, (1.0 - progress) / config.cooldown))
+
+
+def set_rate(optimizers: list[optim.Optimizer], factor: float) -> None:
+    """Set every group's learning rate to `factor` of its peak."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+
+
+def averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """Return a copy of `model` whose weights will follow it as an exponential mean, quickly at first."""
+
+    def lerp(mean: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        rate = max(1 - decay, 9 / (10 + float(count)))
+        torch._foreach_lerp_(mean, current, rate)
+
+    return AveragedModel(model, multi_avg_fn=lerp)  # type: ignore[arg-type]

@@ -1,0 +1,62 @@
+"""The training state on disk: everything a resumed run needs to be the uninterrupted run, without pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+from torch.optim.swa_utils import AveragedModel
+
+from ..checkpoint import Checkpoint, read, write
+
+DIRECTORY = "training"
+
+
+def save_state(
+    out: Path,
+    model: nn.Module,
+    mean: AveragedModel,
+    optimizers: list[optim.Optimizer],
+    *,
+    config: dict[str, Any],
+    progress: dict[str, Any],
+) -> None:
+    """Write weights, averaged weights and optimizer statistics to `out/training`, atomically."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"mean.{name}": tensor for name, tensor in mean.state_dict().items()}
+    for i, optimizer in enumerate(optimizers):
+        for j, values in optimizer.state_dict()["state"].items():
+            for name, value in values.items():
+                tensors[f"optimizer.{i}.{j}.{name}"] = torch.as_tensor(value)
+    write(out / DIRECTORY, Checkpoint(kind="training", config=config, metrics=progress, tensors=tensors))
+
+
+def load_state(
+    out: Path, model: nn.Module, mean: AveragedModel, optimizers: list[optim.Optimizer], *, config: dict[str, Any]
+) -> dict[str, Any]:
+    """Restore what `save_state` wrote and return its `progress`.
+
+    Raises:
+        ValueError: if there is no intact state, or it belongs to a run with another config.
+    """
+    state = read(out / DIRECTORY, kind="training")
+    changed = sorted(name for name in config if config[name] != state.config.get(name))
+    if changed:
+        was = ", ".join(f"{name}={state.config.get(name)!r}" for name in changed)
+        raise ValueError(f"{out} was trained with {was}; resume with the same settings or choose another --out")
+    model.load_state_dict(_below("model.", state.tensors))
+    mean.load_state_dict(_below("mean.", state.tensors))
+    for i, optimizer in enumerate(optimizers):
+        content = optimizer.state_dict()
+        values: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in _below(f"optimizer.{i}.", state.tensors).items():
+            j, name = key.split(".", 1)
+            values.setdefault(int(j), {})[name] = tensor
+        optimizer.load_state_dict({"state": values, "param_groups": content["param_groups"]})
+    return state.metrics
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
