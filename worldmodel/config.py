@@ -136,6 +136,7 @@ class TrainingConfig:
     gradient_clip: float = 1.0
     ema_decay: float = 0.999  # of the weights that are saved
     precision: str = "auto"  # "auto", "float32" or "bfloat16"
+    compile: bool = False  # torch.compile: a minute at the start, about 1.3 times the speed afterwards
     log_every_steps: int = 20
     save_every_minutes: float = 3.0
     sample_every_minutes: float = 5.0

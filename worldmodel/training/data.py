@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -104,27 +105,36 @@ class CodeClips:
 def cached_codes(dataset: EpisodeDataset, tokenizer: Tokenizer, *, directory: Path) -> np.ndarray:
     """Return the codes of every frame of a data set, uint16 (frames h w), memory-mapped from `directory`.
 
-    They are computed at the first call for this data set and this tokenizer. An interrupted computation goes on where it
-    stopped: finished episodes are counted in a file beside the codes.
+    They are computed at the first call for this data set and this tokenizer, by all processes of a distributed run together.
+    Finished episodes are marked, so an interrupted computation goes on where it stopped.
     """
-    name = f"codes-{dataset.fingerprint[:12]}-{tokenizer.fingerprint()[:12]}"
-    path, done_path = directory / f"{name}.npy", directory / f"{name}.done"
+    name = f"{dataset.fingerprint[:12]}-{tokenizer.fingerprint()[:12]}"
+    path, marks_path = directory / f"codes-{name}.npy", directory / f"codes-{name}.done.npy"
     grid = tokenizer.config.code_grid
-    shape = (int(dataset.lengths.sum()), grid, grid)
-    done = int(done_path.read_text()) if path.exists() and done_path.exists() else 0
-    if done == len(dataset):
-        return np.load(path, mmap_mode="r")
-    directory.mkdir(parents=True, exist_ok=True)
-    mode = "r+" if done else "w+"
-    codes = np.lib.format.open_memmap(path, mode=mode, dtype=np.uint16, shape=shape)  # type: ignore[arg-type]
-    for index, first in _with_progress(dataset, done):
-        _encode_episode(dataset, tokenizer, index, codes[first : first + int(dataset.lengths[index])])
-        if index % 16 == 15 or index == len(dataset) - 1:
+    processes = PartialState(cpu=tokenizer.device.type == "cpu")
+    if processes.is_main_process and not (path.exists() and marks_path.exists()):
+        directory.mkdir(parents=True, exist_ok=True)
+        _reserve(path, (int(dataset.lengths.sum()), grid, grid), np.uint16)
+        _reserve(marks_path, (len(dataset),), np.bool_)
+    processes.wait_for_everyone()
+    marks = np.load(marks_path, mmap_mode="r+")
+    missing = np.flatnonzero(~marks)[processes.process_index :: processes.num_processes]
+    if len(missing):
+        codes = np.load(path, mmap_mode="r+")
+        first = np.concatenate([[0], np.cumsum(dataset.lengths)])
+        for index in _with_progress(missing, visible=processes.is_main_process):
+            _encode_episode(dataset, tokenizer, index, codes[first[index] : first[index + 1]])
             codes.flush()
-            temporary = done_path.with_suffix(".new")
-            temporary.write_text(str(index + 1))
-            os.replace(temporary, done_path)
+            marks[index] = True
+    processes.wait_for_everyone()
     return np.load(path, mmap_mode="r")
+
+
+def _reserve(path: Path, shape: tuple[int, ...], dtype: type) -> None:
+    """Create a file of zeros under a temporary name, then give it its name."""
+    temporary = path.with_name(f".{path.name}")
+    np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape).flush()
+    os.replace(temporary, path)
 
 
 def _encode_episode(dataset: EpisodeDataset, tokenizer: Tokenizer, index: int, codes: np.ndarray) -> None:
@@ -135,12 +145,9 @@ def _encode_episode(dataset: EpisodeDataset, tokenizer: Tokenizer, index: int, c
         codes[start:stop] = grids[0].cpu().numpy()
 
 
-def _with_progress(dataset: EpisodeDataset, done: int) -> Iterator[tuple[int, int]]:
-    """Yield (episode, its first frame) from episode `done` on, with a progress bar on stderr."""
-    first = np.concatenate([[0], np.cumsum(dataset.lengths)])
-    columns = (TextColumn("encoding frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=int(first[-1]), completed=int(first[done]))
-        for index in range(done, len(dataset)):
-            yield index, int(first[index])
-            bar.update(task, completed=int(first[index + 1]))
+def _with_progress(episodes: np.ndarray, *, visible: bool) -> Iterator[int]:
+    """Yield episodes, with a progress bar on stderr."""
+    columns = (TextColumn("encoding episodes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not visible) as bar:
+        for index in bar.track(episodes):
+            yield int(index)

@@ -99,7 +99,6 @@ class _Run:
         self.device = self.accelerator.device
         self.rank = self.accelerator.process_index
         self.main = self.accelerator.is_main_process
-        torch.manual_seed(config.seed)  # nothing draws from it but layers that ask for no generator
         stage.model.to(self.device)
         self.mean = averaged(stage.model, config.ema_decay)
         self.optimizers = make_optimizers(stage.model, config)
@@ -109,6 +108,8 @@ class _Run:
             saved = load_state(out, stage.model, self.mean, self.optimizers, config=self.identity)
             self.progress = Progress(**saved)
         self.model = self.accelerator.prepare_model(stage.model)
+        if config.compile:
+            self.model = torch.compile(self.model)
         self.log = Log(out, self.progress.step, visible=self.main)
 
     def run(self) -> Progress:
@@ -201,7 +202,7 @@ class _Run:
 
 def _lasting(config: TrainingConfig) -> dict[str, Any]:
     """The settings that a resumed run must share with the run it continues: all but its length and its cadence."""
-    free = {"steps", "minutes", "log_every_steps", "save_every_minutes", "sample_every_minutes"}
+    free = {"steps", "minutes", "log_every_steps", "save_every_minutes", "sample_every_minutes", "compile"}
     return {name: value for name, value in to_dict(config).items() if name not in free}
 
 

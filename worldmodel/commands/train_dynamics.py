@@ -1,0 +1,45 @@
+"""`train-dynamics`: stage 2, learn which codes follow which, given the actions."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .cli import Parser, override
+from .training import add_training_flags, report, training_config
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    p = Parser(prog=prog, description="Stage 2: train the transformer that predicts the next frame's codes.")
+    add_training_flags(p, minutes=60.0)
+    p.add_argument("--tokenizer", required=True, metavar="DIR", help="a tokenizer trained by train-tokenizer")
+    return p
+
+
+def main(args: argparse.Namespace) -> int:
+    from ..checkpoint import read_index
+    from ..config import DynamicsConfig
+    from ..rollouts import EpisodeDataset
+    from ..runtime import default_device
+    from ..tokenizer.model import Tokenizer
+    from ..training.dynamics import DEFAULTS, DynamicsStage
+    from ..training.loop import train
+
+    dataset = EpisodeDataset(args.data)
+    tokenizer = Tokenizer.from_pretrained(args.tokenizer).to(default_device())
+    model_settings, training = training_config(args, DEFAULTS, DynamicsConfig)
+    config = override(
+        DynamicsConfig(
+            action_names=dataset.info.action_names,
+            frame_skip=dataset.info.frame_skip,
+            frames_per_second=dataset.info.frames_per_second,
+            code_grid=tokenizer.config.code_grid,
+            codebook_size=tokenizer.config.codebook_size,
+            code_dim=tokenizer.config.code_dim,
+        ),
+        model_settings,
+    )
+    metrics = read_index(args.tokenizer, kind="tokenizer")["metrics"]
+    cache = Path(args.data) / "codes"
+    stage = DynamicsStage(dataset, tokenizer, config, training, cache=cache, tokenizer_metrics=metrics)
+    return report(args, lambda: train(stage, training, Path(args.out), resume=args.resume))

@@ -1,0 +1,112 @@
+"""Stage 2: train the dynamics on clips of cached codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..checkpoint import Checkpoint, write
+from ..config import DynamicsConfig, TrainingConfig, to_dict
+from ..dynamics.model import Dynamics
+from ..rollouts import EpisodeDataset
+from ..runtime import autocast
+from ..simulator import Simulator
+from ..tokenizer.model import Tokenizer
+from ..types import NO_ACTION
+from .data import CodeClips, cached_codes
+from .tokenizer import save_tokenizer
+
+HELD_OUT_CLIPS = 24
+HELD_OUT_AT_ONCE = 4
+SHEET_CONTEXT, SHEET_CLIPS = 4, 3
+
+DEFAULTS = TrainingConfig(
+    batch=2, clip=11, learning_rate=1e-3, muon_learning_rate=5e-3, weight_decay=0.01, minutes=60.0, ema_decay=0.998
+)
+
+
+class DynamicsStage:
+    """What the loop needs to train the dynamics of a tokenizer's codes."""
+
+    model: Dynamics
+
+    def __init__(
+        self,
+        dataset: EpisodeDataset,
+        tokenizer: Tokenizer,
+        config: DynamicsConfig,
+        training: TrainingConfig,
+        *,
+        cache: Path,
+        tokenizer_metrics: dict[str, Any],
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.tokenizer_metrics = tokenizer_metrics
+        self.fingerprints = {"data": dataset.fingerprint, "tokenizer": tokenizer.fingerprint()}
+        codes = cached_codes(dataset, tokenizer, directory=cache)
+        self.batch = training.batch
+        self.clips = CodeClips(dataset, codes, clip=training.clip)
+        self.held_out = self.clips.read(self.clips.held_out.spread(HELD_OUT_CLIPS))
+        torch.manual_seed(training.seed)
+        self.model = Dynamics(config, tokenizer.codebook.vectors)
+
+    def identity(self) -> dict[str, Any]:
+        return {"model": to_dict(self.model.config), **self.fingerprints}
+
+    def losses(
+        self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
+    ) -> dict[str, Tensor]:
+        codes, actions = self.clips.read(self.clips.training.draw(rng, self.batch))
+        device = self.model.device
+        losses = model(codes.to(device), actions.to(device), generator=generator)
+        return {"total": losses.total, "nats": losses.nll, "nats_alone": losses.alone}
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Return nats per code over the held-out clips with the right, random and no actions.
+
+        `action_gap` is what random actions cost: a world model begins when it opens.
+        """
+        assert isinstance(model, Dynamics)
+        codes, actions = self.held_out
+        random = torch.randint(
+            len(model.config.action_names), actions.shape, generator=torch.Generator().manual_seed(0)
+        )
+        right = self._nats(model, codes, actions)
+        wrong = self._nats(model, codes, random)
+        none = self._nats(model, codes, torch.full_like(actions, NO_ACTION))
+        gap = wrong - right
+        return {"nats": right, "nats_random_actions": wrong, "nats_no_actions": none, "action_gap": gap}
+
+    def _nats(self, model: Dynamics, codes: Tensor, actions: Tensor) -> float:
+        generator = torch.Generator()
+        parts = [
+            model.loss(c.to(model.device), a.to(model.device), generator=generator).nll.item() * len(c)
+            for c, a in zip(codes.split(HELD_OUT_AT_ONCE), actions.split(HELD_OUT_AT_ONCE), strict=True)
+        ]
+        return sum(parts) / len(codes)
+
+    def sheet(self, model: nn.Module, path: Path) -> None:
+        """Draw held-out clips in pairs of rows: above, the real frames' reconstructions; below, context and imagined."""
+        assert isinstance(model, Dynamics)
+        codes, actions = (part[:: HELD_OUT_CLIPS // SHEET_CLIPS][:SHEET_CLIPS] for part in self.held_out)
+        simulator = Simulator(self.tokenizer, model)
+        simulator.reset_codes(codes[:, :SHEET_CONTEXT].to(model.device), actions[:, : SHEET_CONTEXT - 1])
+        simulator.seed(0)
+        imagined = [simulator.step(actions[:, t]) for t in range(SHEET_CONTEXT - 1, actions.shape[1])]
+        rows = torch.stack([codes, torch.cat([codes[:, :SHEET_CONTEXT], torch.stack(imagined, 1).cpu()], dim=1)], dim=1)
+        with autocast(self.tokenizer.device):
+            frames = self.tokenizer.decode(rows.flatten(0, 1).to(self.tokenizer.device))
+        Image.fromarray(np.concatenate([np.concatenate(list(row), axis=1) for row in frames], axis=0)).save(path)
+
+    def save(self, model: nn.Module, out: Path, metrics: dict[str, Any]) -> None:
+        """Write the dynamics' checkpoint with its tokenizer beside it, so that it is complete by itself."""
+        assert isinstance(model, Dynamics)
+        save_tokenizer(self.tokenizer, out / "tokenizer", self.tokenizer_metrics)
+        config = to_dict(model.config) | {"tokenizer": self.fingerprints["tokenizer"]}
+        metrics = metrics | {"data": self.fingerprints["data"]}
+        write(out, Checkpoint(kind="dynamics", config=config, metrics=metrics, tensors=dict(model.state_dict())))
