@@ -1,0 +1,270 @@
+"""How films are drawn: borders and captions that tell context from imagined, as a movie and as a contact sheet."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+# The colours of Okabe and Ito, told apart by everyone: the context is blue, what is imagined orange, the real future
+# green.
+CONTEXT, IMAGINED, REAL = "#56b4e9", "#e69f00", "#2fb58a"
+KINDS = {"imagined": IMAGINED, "real": REAL}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Theme:
+    """The colours of everything that is no frame."""
+
+    background: str
+    text: str
+    muted: str
+    track: str  # the part of the time line that is still to come
+
+
+DARK = Theme(background="#14161a", text="#f2f2f0", muted="#8d939c", track="#2c3038")
+LIGHT = Theme(background="#ffffff", text="#1b1d21", muted="#6d737c", track="#e3e5e8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """Frames uint8 (t, H, W, 3) to show: `num_context` real ones, then the future that `kind` names."""
+
+    label: str  # the whole of what was pressed
+    frames: np.ndarray
+    num_context: int
+    kind: str  # "imagined" or "real"
+    pressed: tuple[str, ...] = ()  # what led to each future frame; the label where it is left out
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 4 or self.frames.dtype != np.uint8 or not len(self.frames):
+            raise ValueError(f"a film's frames are uint8 (t, H, W, 3), got {self.frames.dtype} {self.frames.shape}")
+        if not 0 <= self.num_context <= len(self.frames):
+            raise ValueError(f"a film of {len(self.frames)} frames cannot have {self.num_context} context frames")
+        if self.kind not in KINDS:
+            raise ValueError(f"a film is one of {', '.join(KINDS)}, got {self.kind!r}")
+        if self.pressed and len(self.pressed) != len(self.frames) - self.num_context:
+            raise ValueError(f"{len(self.pressed)} presses for {len(self.frames) - self.num_context} future frames")
+
+    def color(self, index: int) -> str:
+        """The colour that tells where frame `index` comes from."""
+        return CONTEXT if index < self.num_context else KINDS[self.kind]
+
+    def caption(self, index: int) -> str:
+        """What frame `index` is: `context`, `imagined: forward` or `real: forward`."""
+        if index < self.num_context:
+            return "context"
+        pressed = self.pressed[index - self.num_context] if self.pressed else self.label
+        return f"{self.kind}: {pressed}" if pressed else self.kind
+
+    def step(self, index: int) -> int:
+        """Steps from the last context frame to frame `index`: 0 is the last thing known, +1 the first of the future."""
+        return index - self.num_context + 1
+
+
+@functools.cache
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font, so that a figure looks the same on every machine."""
+    return ImageFont.load_default(size=size)
+
+
+def shorten(text: str, width: float, size: int) -> str:
+    """Return `text`, its end replaced by dots where it is wider than `width` pixels."""
+    if font(size).getlength(text) <= width:
+        return text
+    while text and font(size).getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."
+
+
+def enlarge(frame: np.ndarray, scale: int) -> np.ndarray:
+    """Return uint8 (H, W, 3) with each pixel as a square of `scale` pixels a side."""
+    return frame.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+# The movie. All lengths in pixels of the finished picture.
+SCALE = 4
+BORDER = 6
+MARGIN = 28
+HEADER = 52
+FOOTER = 24
+CAPTION_SIZE = 27
+CLOCK_SIZE = 21
+
+
+def draw_movie(grid: Sequence[Sequence[Film]], *, frames_per_second: float) -> Iterator[np.ndarray]:
+    """Yield the movie of `grid`, rows of films that play at the same time: uint8 (H, W, 3) a frame, even sides.
+
+    Each film has its caption, the number and time of the frame (counted from the first one after the context) and a
+    border in the colour of where the frame comes from; a time line runs below.
+    """
+    lengths = {len(film.frames) for row in grid for film in row}
+    if len(lengths) != 1 or len({len(row) for row in grid}) != 1:
+        raise ValueError("the films of a movie are a full grid and have one length")
+    for index in range(lengths.pop()):
+        yield _movie_frame(grid, index, frames_per_second)
+
+
+def _movie_frame(grid: Sequence[Sequence[Film]], index: int, frames_per_second: float) -> np.ndarray:
+    height, width = (side * SCALE + 2 * BORDER for side in grid[0][0].frames.shape[1:3])
+    step_x, step_y = width + MARGIN, HEADER + height + MARGIN
+    size = (step_x * len(grid[0]) + MARGIN, step_y * len(grid) + FOOTER)
+    canvas = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), DARK.background)
+    draw = ImageDraw.Draw(canvas)
+    for row, films in enumerate(grid):
+        for column, film in enumerate(films):
+            x, y = MARGIN + column * step_x, row * step_y
+            _movie_header(draw, film, index, frames_per_second, box=(x, y, x + width, y + HEADER))
+            draw.rectangle((x, y + HEADER, x + width - 1, y + HEADER + height - 1), fill=film.color(index))
+            picture = Image.fromarray(enlarge(film.frames[index], SCALE))
+            canvas.paste(picture, (x + BORDER, y + HEADER + BORDER))
+    for column, film in enumerate(grid[-1]):
+        x = MARGIN + column * step_x
+        _time_line(draw, film, index, box=(x, size[1] - FOOTER - 6, x + width, size[1] - FOOTER))
+    return np.asarray(canvas)
+
+
+def _movie_header(
+    draw: ImageDraw.ImageDraw, film: Film, index: int, frames_per_second: float, *, box: tuple[int, int, int, int]
+) -> None:
+    left, _, right, bottom = box
+    step = film.step(index)
+    clock = f"{_signed(step)}   {step / frames_per_second:.2f} s"
+    baseline = bottom - 14
+    room = right - left - font(CLOCK_SIZE).getlength(clock) - 24
+    caption = shorten(film.caption(index), room, CAPTION_SIZE)
+    draw.text((left, baseline), caption, font=font(CAPTION_SIZE), fill=film.color(index), anchor="ls")
+    draw.text((right, baseline), clock, font=font(CLOCK_SIZE), fill=DARK.muted, anchor="rs")
+
+
+def _signed(step: int) -> str:
+    return f"{step:+d}" if step else "0"
+
+
+def _time_line(draw: ImageDraw.ImageDraw, film: Film, index: int, *, box: tuple[int, int, int, int]) -> None:
+    left, top, right, bottom = box
+    length = len(film.frames)
+    gap = 4 if (right - left) / length > 10 else 0
+    for position in range(length):
+        x0 = left + round(position * (right - left + gap) / length)
+        x1 = left + round((position + 1) * (right - left + gap) / length) - gap - 1
+        color = film.color(position) if position <= index else DARK.track
+        draw.rectangle((x0, top, max(x0, x1), bottom - 1), fill=color)
+
+
+# The contact sheet.
+MAX_COLUMNS = 16
+MAX_LINES = 3
+CELL_BORDER = 4
+CELL_GAP = 10
+GROUP_GAP = 34
+SHEET_MARGIN = 48
+TITLE_SIZE = 38
+LABEL_SIZE = 34
+NOTE_SIZE = 27
+HEAD = 104
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    """Which frames a sheet shows and where."""
+
+    shown: list[int]
+    lefts: list[int]
+    width: int  # of a cell
+
+
+def draw_sheet(rows: Sequence[Sequence[Film]], *, frames_per_second: float) -> Image.Image:
+    """Return all films as strips, one under the other, the films of a row close together: a figure for a page.
+
+    Of films longer than MAX_COLUMNS frames the last context frames and an even choice of the others are shown.
+    """
+    films = [film for row in rows for film in row]
+    height, width = (side + 2 * CELL_BORDER for side in films[0].frames.shape[1:3])
+    left = SHEET_MARGIN + round(max(_label_width(film) for film in films)) + GROUP_GAP
+    columns = _columns(films[0], left, width)
+    gaps = (len(films) - len(rows)) * CELL_GAP + (len(rows) - 1) * GROUP_GAP
+    size = (columns.lefts[-1] + width + SHEET_MARGIN, SHEET_MARGIN * 2 + HEAD + len(films) * height + gaps)
+    sheet = Image.new("RGB", size, LIGHT.background)
+    draw = ImageDraw.Draw(sheet)
+    _sheet_head(draw, films, columns, frames_per_second)
+    y = SHEET_MARGIN + HEAD
+    for row in rows:
+        for film in row:
+            _strip(sheet, film, columns, y)
+            y += height + CELL_GAP
+        y += GROUP_GAP - CELL_GAP
+    return sheet
+
+
+def sheet_columns(num_context: int, length: int) -> list[int]:
+    """Return which frames a sheet shows: at most MAX_COLUMNS, the context's last one and the very last among them."""
+    num_future = length - num_context
+    shown_context = min(num_context, max(MAX_COLUMNS // 3, MAX_COLUMNS - num_future))
+    shown_future = min(num_future, MAX_COLUMNS - shown_context)
+    future = [num_context - 1 + round((i + 1) * num_future / shown_future) for i in range(shown_future)]
+    return list(range(num_context - shown_context, num_context)) + future
+
+
+def _columns(film: Film, left: int, width: int) -> _Columns:
+    shown = sheet_columns(film.num_context, len(film.frames))
+    first_future = sum(index < film.num_context for index in shown)
+    breaks = first_future and GROUP_GAP - CELL_GAP
+    lefts = [left + i * (width + CELL_GAP) + (breaks if i >= first_future else 0) for i in range(len(shown))]
+    return _Columns(shown=shown, lefts=lefts, width=width)
+
+
+def _label_lines(film: Film) -> list[str]:
+    """The label, one line a press, at most MAX_LINES."""
+    lines = film.label.replace("/", "/\n").splitlines() or [""]
+    return lines if len(lines) <= MAX_LINES else [*lines[: MAX_LINES - 1], "..."]
+
+
+def _label_width(film: Film) -> float:
+    lines = [font(LABEL_SIZE).getlength(line) for line in _label_lines(film)]
+    return max(*lines, font(NOTE_SIZE).getlength(film.kind))
+
+
+def _sheet_head(draw: ImageDraw.ImageDraw, films: Sequence[Film], columns: _Columns, frames_per_second: float) -> None:
+    """Draw a bracket over the context and one over the future, and the number of each frame."""
+    film = films[0]
+    for index, left in zip(columns.shown, columns.lefts, strict=True):
+        middle = (left + columns.width / 2, SHEET_MARGIN + HEAD - 12)
+        draw.text(middle, _signed(film.step(index)), font=font(NOTE_SIZE), fill=LIGHT.muted, anchor="ms")
+    kinds = sorted({film.kind for film in films}, reverse=True)
+    color = KINDS[kinds[0]] if len(kinds) == 1 else LIGHT.muted
+    context = [left for index, left in zip(columns.shown, columns.lefts, strict=True) if index < film.num_context]
+    future = columns.lefts[len(context) :]
+    if context:
+        _bracket(draw, "context", CONTEXT, context[0], context[-1] + columns.width)
+    if future:
+        end = future[-1] + columns.width
+        _bracket(draw, " / ".join(kinds), color, future[0], end)
+        seconds = f"{film.step(columns.shown[-1]) / frames_per_second:.2f} s"
+        draw.text((end, SHEET_MARGIN + 26), seconds, font=font(NOTE_SIZE), fill=LIGHT.muted, anchor="rs")
+
+
+def _bracket(draw: ImageDraw.ImageDraw, title: str, color: str, left: int, right: int) -> None:
+    draw.text((left, SHEET_MARGIN + 26), title, font=font(TITLE_SIZE), fill=LIGHT.text, anchor="ls")
+    draw.rectangle((left, SHEET_MARGIN + 44, right - 1, SHEET_MARGIN + 48), fill=color)
+
+
+def _strip(sheet: Image.Image, film: Film, columns: _Columns, y: int) -> None:
+    """Draw one film: its label at the left, then its frames."""
+    draw = ImageDraw.Draw(sheet)
+    height, width = film.frames.shape[1:3]
+    lines = _label_lines(film)
+    line_height = LABEL_SIZE + 6
+    right = columns.lefts[0] - GROUP_GAP
+    baseline = y + CELL_BORDER + height / 2 - 4 - (len(lines) - 1) * line_height / 2
+    for line in lines:
+        draw.text((right, baseline), line, font=font(LABEL_SIZE), fill=LIGHT.text, anchor="rs")
+        baseline += line_height
+    draw.text((right, baseline - 4), film.kind, font=font(NOTE_SIZE), fill=KINDS[film.kind], anchor="rs")
+    for index, left in zip(columns.shown, columns.lefts, strict=True):
+        edge = (left, y, left + width + 2 * CELL_BORDER - 1, y + height + 2 * CELL_BORDER - 1)
+        draw.rectangle(edge, fill=film.color(index))
+        sheet.paste(Image.fromarray(film.frames[index]), (left + CELL_BORDER, y + CELL_BORDER))
