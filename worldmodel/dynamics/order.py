@@ -68,9 +68,9 @@ class Order:
 
     @cached_property
     def neighbours(self) -> np.ndarray:
-        """The neighbours of each position that are known when it is sampled: int64 (n m), n itself where there is none.
+        """The neighbours of each position that are known when it is sampled: int64 (n m), and n where there is none.
 
-        The columns are those of OFFSETS that any position can use.
+        The columns are those of OFFSETS that any position can use, and one without neighbours if none can.
         """
         row, column = np.divmod(np.arange(self.grid**2), self.grid)
         columns = []
@@ -81,4 +81,4 @@ class Order:
             known = inside & (self.waves[there] < self.waves)
             if known.any():
                 columns.append(np.where(known, there, self.grid**2))
-        return np.stack(columns, axis=1) if columns else np.empty((self.grid**2, 0), np.int64)
+        return np.stack(columns or [np.full(self.grid**2, self.grid**2)], axis=1)

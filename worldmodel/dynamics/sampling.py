@@ -25,8 +25,10 @@ def sample(logits: Tensor, noise: Tensor, *, temperature: float = 1.0, top_k: in
         least = logits.topk(top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < least, float("-inf"))
     cumulative = torch.softmax(logits / temperature, dim=-1).cumsum(-1)
-    target = noise.unsqueeze(-1) * cumulative[..., -1:]
-    return (cumulative <= target).sum(-1).clamp(max=logits.shape[-1] - 1)
+    total = cumulative[..., -1:]
+    drawn = (cumulative <= noise.unsqueeze(-1) * total).sum(-1)
+    # Rounding must not carry the draw past the last code that has any probability.
+    return torch.minimum(drawn, (cumulative < total).sum(-1))
 
 
 def check_sampling(temperature: float, top_k: int) -> None:

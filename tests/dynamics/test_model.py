@@ -1,0 +1,179 @@
+"""The dynamics: causality in time and wave, caching, exact sampling, actions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tests.models import tiny_dynamics
+from worldmodel.dynamics.model import Dynamics
+from worldmodel.dynamics.order import NAMES, Order
+from worldmodel.dynamics.sampling import sample
+
+FRAMES = 7  # more than twice the window of 3
+CODES = torch.randint(16, (2, FRAMES, 8, 8), generator=torch.Generator().manual_seed(5))
+ACTIONS = torch.randint(4, (2, FRAMES), generator=torch.Generator().manual_seed(6))
+
+
+def reference_sample(dynamics: Dynamics, features: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Sample a frame with no cache at all: one full pass of the decoder for each code of each wave."""
+    b, n, _ = features.shape
+    links = dynamics.config.codes_per_patch
+    codes = torch.zeros(b, n, links, dtype=torch.int64)
+    for wave in range(dynamics.order.num_waves):
+        positions = torch.from_numpy((dynamics.order.waves == wave).nonzero()[0])
+        for j in range(links):
+            logits = dynamics.decoder(features, dynamics.vectors(codes))[:, positions, j]
+            codes[:, positions, j] = sample(logits, noise[:, positions, j])
+    return dynamics.from_patches(codes)
+
+
+@pytest.mark.parametrize("order", NAMES)
+def test_sampling_is_exact(order: str) -> None:
+    """The cached sampler draws the same codes as full uncached passes with the same noise, alone and in a batch."""
+    dynamics = tiny_dynamics(order=order)
+    features = dynamics.features(CODES, ACTIONS)[:, -1]
+    noise = torch.rand(2, 16, 4, generator=torch.Generator().manual_seed(0))
+    expected = reference_sample(dynamics, features, noise)
+    assert torch.equal(dynamics.sample_frame(features, noise=noise), expected)
+    assert torch.equal(dynamics.sample_frame(features[1:], noise=noise[1:]), expected[1:])
+    assert len(expected.unique()) > 4
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_cached_features_equal_the_full_pass(window: int) -> None:
+    """Taking frames in one at a time gives the features of one pass over all, also past the window's edge."""
+    dynamics = tiny_dynamics(window=window)
+    full = dynamics.features(CODES, ACTIONS)
+    cache = dynamics.new_cache()
+    for t in range(FRAMES):
+        features = dynamics.observe(CODES[:, t], ACTIONS[:, t], cache)
+        torch.testing.assert_close(features, full[:, t], rtol=1e-4, atol=1e-5)
+
+
+def test_cache_is_bounded() -> None:
+    """However long the past, the cache holds window - 1 frames: the next one completes the window."""
+    dynamics = tiny_dynamics(window=3)
+    cache = dynamics.new_cache()
+    for t in range(FRAMES):
+        dynamics.observe(CODES[:, t], ACTIONS[:, t], cache)
+    assert all(keys.shape[-2] == 2 for keys in cache._keys)
+
+
+@pytest.mark.parametrize("order", NAMES)
+def test_causal_in_time(order: str) -> None:
+    """Changing frame t leaves the predictions of frames up to t unchanged, and changes that of frame t + 1."""
+    dynamics = tiny_dynamics(order=order, window=FRAMES)
+    changed = CODES.clone()
+    changed[:, 3] = (changed[:, 3] + 1) % 16
+    before, after = dynamics.features(CODES, ACTIONS), dynamics.features(changed, ACTIONS)
+    assert torch.equal(before[:, :3], after[:, :3])
+    assert not torch.allclose(before[:, 3], after[:, 3])
+
+
+def test_the_window_is_all_that_is_seen() -> None:
+    """A frame older than layers x window, the reach of stacked windows, has no effect."""
+    dynamics = tiny_dynamics(window=2, context_layers=2)
+    changed = CODES.clone()
+    changed[:, 0] = (changed[:, 0] + 1) % 16
+    before, after = dynamics.features(CODES, ACTIONS), dynamics.features(changed, ACTIONS)
+    # Each layer reaches one frame further back, and a frame's input holds the frame before it.
+    assert torch.equal(before[:, 4:], after[:, 4:])
+    assert not torch.allclose(before[:, 3], after[:, 3])
+
+
+@pytest.mark.parametrize("order", NAMES)
+def test_causal_in_wave(order: str) -> None:
+    """Changing a code changes no logits of its own wave but later ones of its patch, and none of earlier waves."""
+    dynamics = tiny_dynamics(order=order)
+    features = dynamics.features(CODES, ACTIONS)[:, 0]
+    patches = dynamics.to_patches(CODES[:, 1:2])[:, 0]
+    before = dynamics.decoder(features, dynamics.vectors(patches))
+    waves = torch.from_numpy(dynamics.order.waves)
+    for position in range(16):
+        changed = patches.clone()
+        changed[:, position, 1] = (changed[:, position, 1] + 1) % 16
+        after = dynamics.decoder(features, dynamics.vectors(changed))
+        same = (before == after).all(-1).all(0)  # (n links)
+        not_later = waves <= waves[position]
+        not_later[position] = False
+        assert same[not_later].all()
+        assert same[position, :2].all()
+        assert not same[position, 2:].any()
+        later_neighbours = [p for p in range(16) if position in dynamics.order.neighbours[p]]
+        assert not same[later_neighbours].any()
+
+
+def test_raster_and_waves_agree_where_they_must() -> None:
+    """The first wave sees the features alone, in every order: with the same weights its logits are the same."""
+    orders = ("raster", "diagonal", "diagonal-look-right")
+    logits = []
+    for name in orders:
+        dynamics = tiny_dynamics(order=name)
+        dynamics.decoder.codes.weight.data.zero_()
+        features = torch.ones(1, 16, 32)
+        logits.append(dynamics.decoder(features, torch.zeros(1, 16, 4, 8))[0, 0])
+        assert Order(name, 4).bounds[0] == (0, 1)
+    torch.testing.assert_close(logits[0].shape, logits[1].shape)
+
+
+def test_actions_change_the_prediction_of_their_own_frame() -> None:
+    """The action after frame t changes what follows frame t, and nothing before."""
+    dynamics = tiny_dynamics()
+    changed = ACTIONS.clone()
+    changed[:, 4] = (changed[:, 4] + 1) % 4
+    before, after = dynamics.features(CODES, ACTIONS), dynamics.features(CODES, changed)
+    assert torch.equal(before[:, :4], after[:, :4])
+    assert not torch.allclose(before[:, 4], after[:, 4])
+
+
+def test_no_action_is_a_choice_of_its_own() -> None:
+    """-1, "not told", gives other features than any action."""
+    dynamics = tiny_dynamics()
+    none = dynamics.features(CODES, torch.full_like(ACTIONS, -1))
+    for action in range(4):
+        assert not torch.allclose(none, dynamics.features(CODES, torch.full_like(ACTIONS, action)))
+
+
+def test_initial_loss_is_about_log_k() -> None:
+    """Before training every code is about as likely as any other."""
+    torch.manual_seed(0)
+    dynamics = Dynamics(tiny_dynamics().config, torch.randn(16, 8)).eval()
+    losses = dynamics.loss(CODES, ACTIONS[:, :-1], generator=torch.Generator())
+    assert abs(losses.nll.item() - math.log(16)) < 0.1
+    assert abs(losses.alone.item() - math.log(16)) < 0.1
+
+
+def test_loss_is_the_likelihood_of_the_next_frames() -> None:
+    """nll is the mean of -log p(code) under `logits` of the features of the past."""
+    dynamics = tiny_dynamics()
+    losses = dynamics.loss(CODES, ACTIONS[:, :-1], generator=torch.Generator())
+    features = dynamics.features(CODES[:, :-1], ACTIONS[:, :-1])
+    log_p = dynamics.logits(features, CODES[:, 1:]).log_softmax(-1)
+    expected = -log_p.gather(-1, CODES[:, 1:, ..., None]).mean()
+    torch.testing.assert_close(losses.nll, expected)
+
+
+def test_patches_and_back() -> None:
+    """Cutting a grid of codes into patches loses nothing and keeps neighbours together."""
+    dynamics = tiny_dynamics()
+    patches = dynamics.to_patches(CODES)
+    assert torch.equal(dynamics.from_patches(patches[:, 0]), CODES[:, 0])
+    assert torch.equal(patches[0, 0, 0], CODES[0, 0, :2, :2].flatten())
+
+
+def test_corruption_is_of_the_context_only_and_bounded() -> None:
+    """At most the given share of codes is replaced, and evaluation replaces none."""
+    dynamics = tiny_dynamics(max_corruption=0.5)
+    corrupted, rate = dynamics._corrupt(CODES, torch.Generator().manual_seed(0))
+    share = (corrupted != CODES).float().mean((1, 2, 3))
+    assert ((share > 0) & (share < rate + 0.1)).all()
+    assert (rate <= 0.5).all()
+
+
+def test_a_codebook_of_another_shape_is_refused() -> None:
+    """The dynamics is made for one codebook's shape."""
+    with pytest.raises(ValueError, match="codebook"):
+        tiny_dynamics(codebook=torch.zeros(8, 8))

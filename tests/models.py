@@ -1,0 +1,45 @@
+"""Tiny real models for tests: toy sizes, never toy code."""
+
+from __future__ import annotations
+
+import torch
+
+from worldmodel.config import DynamicsConfig, TokenizerConfig
+from worldmodel.dynamics.model import Dynamics
+from worldmodel.tokenizer.model import Tokenizer
+
+ACTION_NAMES = ("noop", "forward", "left", "right")
+
+
+def tiny_tokenizer(**changes: object) -> Tokenizer:
+    """A tokenizer of 32x32 frames with an 8x8 grid of 16 codes and random weights."""
+    torch.manual_seed(0)
+    settings = {"frame_size": 32, "codebook_size": 16, "code_dim": 8, "hidden_dim": 16, "residual_dim": 8} | changes
+    return Tokenizer(TokenizerConfig(**settings)).eval()  # type: ignore[arg-type]
+
+
+def tiny_dynamics(*, codebook: torch.Tensor | None = None, **changes: object) -> Dynamics:
+    """A dynamics of an 8x8 grid of 16 codes whose every weight is random, also those that training starts at zero."""
+    torch.manual_seed(1)
+    settings: dict[str, object] = {
+        "action_names": ACTION_NAMES,
+        "frame_skip": 4,
+        "frames_per_second": 8.75,
+        "code_grid": 8,
+        "codebook_size": 16,
+        "code_dim": 8,
+        "window": 3,
+        "context_dim": 32,
+        "context_layers": 2,
+        "decoder_dim": 32,
+        "head_dim": 16,
+        "chain_dim": 16,
+    }
+    config = DynamicsConfig(**(settings | changes))  # type: ignore[arg-type]
+    if codebook is None:
+        codebook = torch.randn(config.codebook_size, config.code_dim)
+    dynamics = Dynamics(config, codebook).eval()
+    with torch.no_grad():
+        for parameter in dynamics.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    return dynamics

@@ -1,0 +1,150 @@
+"""Checkpoints: what is written is read, damage is found, a save never harms the last good one."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import worldmodel.checkpoint
+from tests.models import tiny_tokenizer
+from worldmodel.checkpoint import Checkpoint, load_weights, read, read_index, write
+
+
+def make(seed: int = 0, **changes: object) -> Checkpoint:
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {"a.weight": torch.randn(5, 7, generator=generator), "b": torch.tensor(True), "c": torch.arange(3)}
+    values = {"kind": "tokenizer", "config": {"x": 1}, "metrics": {"psnr": 33.0}, "tensors": tensors}
+    return Checkpoint(**(values | changes))  # type: ignore[arg-type]
+
+
+def assert_equal(a: Checkpoint, b: Checkpoint) -> None:
+    assert (a.kind, a.config, a.metrics) == (b.kind, b.config, b.metrics)
+    assert a.tensors.keys() == b.tensors.keys()
+    assert all(torch.equal(a.tensors[name], b.tensors[name]) for name in a.tensors)
+
+
+def test_write_then_read_is_the_identity(tmp_path: Path) -> None:
+    """Config, metrics and every tensor come back, dtype included."""
+    write(tmp_path / "c", make())
+    assert_equal(read(tmp_path / "c", kind="tokenizer"), make())
+
+
+def test_large_checkpoints_are_sharded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shard exceeds the limit unless a single tensor does, and all come back together."""
+    monkeypatch.setattr(worldmodel.checkpoint, "SHARD_BYTES", 1000)
+    checkpoint = make(tensors={f"t{i}": torch.full((100,), float(i)) for i in range(9)})
+    write(tmp_path, checkpoint)
+    shards = list(tmp_path.glob("*.safetensors"))
+    assert len(shards) == 5
+    assert all(shard.stat().st_size < 1000 + 400 for shard in shards)
+    assert_equal(read(tmp_path, kind="tokenizer"), checkpoint)
+
+
+def test_a_new_save_removes_the_old_shards(tmp_path: Path) -> None:
+    """The directory holds the newest checkpoint and nothing else."""
+    write(tmp_path, make(0))
+    write(tmp_path, make(1))
+    assert len(list(tmp_path.iterdir())) == 2
+    assert_equal(read(tmp_path, kind="tokenizer"), make(1))
+
+
+def test_a_save_that_fails_anywhere_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever file cannot be written, the previous checkpoint is read as before and no debris stays."""
+    monkeypatch.setattr(worldmodel.checkpoint, "SHARD_BYTES", 100)
+    write(tmp_path, make(0))
+    real = os.replace
+    for fail_at in range(3):  # two shards and the index
+        calls = iter(range(100))
+
+        def replace(source: str, target: str) -> None:
+            if next(calls) == fail_at:
+                raise OSError(28, "No space left on device")
+            real(source, target)
+
+        monkeypatch.setattr(worldmodel.checkpoint.os, "replace", replace)
+        files = sorted(tmp_path.iterdir())
+        with pytest.raises(OSError, match="No space"):
+            write(tmp_path, make(1))
+        monkeypatch.setattr(worldmodel.checkpoint.os, "replace", real)
+        assert sorted(tmp_path.iterdir()) == files
+        assert_equal(read(tmp_path, kind="tokenizer"), make(0))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
+def test_every_flipped_bit_of_a_shard_is_found(tmp_path: Path, place: int, bit: int) -> None:
+    """One wrong bit anywhere in the weights' file is refused in one line."""
+    write(tmp_path, make())
+    shard = next(tmp_path.glob("*.safetensors"))
+    data = bytearray(shard.read_bytes())
+    data[place % len(data)] ^= 1 << bit
+    shard.write_bytes(data)
+    with pytest.raises(ValueError, match="damaged") as caught:
+        read(tmp_path, kind="tokenizer")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_or_missing_shard_is_refused(tmp_path: Path) -> None:
+    """A shard cut short is damaged, a shard deleted is missing: both are said."""
+    write(tmp_path, make())
+    shard = next(tmp_path.glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="damaged"):
+        read(tmp_path, kind="tokenizer")
+    shard.unlink()
+    with pytest.raises(ValueError, match="missing"):
+        read(tmp_path, kind="tokenizer")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "does not describe"),
+        ('{"schema": 1}', "does not describe"),
+        ('{"schema": 9, "kind": "tokenizer", "config": {}, "metrics": {}, "files": {}}', "schema 9"),
+        ('{"schema": 1, "kind": "dynamics", "config": {}, "metrics": {}, "files": {}}', "is a dynamics checkpoint"),
+    ],
+)
+def test_a_damaged_or_foreign_index_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    """What config.json lacks is said in one line."""
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_index(tmp_path, kind="tokenizer")
+
+
+def test_an_index_cannot_point_outside(tmp_path: Path) -> None:
+    """A name in the index that is not a shard's name is refused, not opened."""
+    write(tmp_path, make())
+    index = json.loads((tmp_path / "config.json").read_text())
+    index["files"] = {"../secret.safetensors": "0" * 64}
+    (tmp_path / "config.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="not a shard's name"):
+        read(tmp_path, kind="tokenizer")
+
+
+def test_no_checkpoint_and_a_file_are_told_apart(tmp_path: Path) -> None:
+    """A directory without a checkpoint, and a file in its place, are refused in one line each."""
+    with pytest.raises(ValueError, match="no tokenizer checkpoint at"):
+        read(tmp_path / "nowhere", kind="tokenizer")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="is a file"):
+        read(tmp_path / "file", kind="tokenizer")
+
+
+def test_weights_must_fit_and_be_finite() -> None:
+    """A missing or NaN weight is refused by name."""
+    tokenizer = tiny_tokenizer()
+    tensors = {name: tensor.clone() for name, tensor in tokenizer.state_dict().items()}
+    tensors["encoder.0.weight"][0] = float("nan")
+    with pytest.raises(ValueError, match=r"encoder\.0\.weight are not finite"):
+        load_weights(tokenizer, make(tensors=tensors), "dir")
+    del tensors["encoder.0.weight"]
+    with pytest.raises(ValueError, match=r"do not fit the config.*encoder\.0\.weight"):
+        load_weights(tokenizer, make(tensors=tensors), "dir")

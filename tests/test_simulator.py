@@ -1,0 +1,129 @@
+"""The simulator: state, repeatability, and imagination in latent space only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.models import ACTION_NAMES, tiny_dynamics, tiny_tokenizer
+from worldmodel.checkpoint import Checkpoint, write
+from worldmodel.config import to_dict
+from worldmodel.simulator import Simulator
+from worldmodel.training.tokenizer import save_tokenizer
+
+RNG = np.random.default_rng(3)
+FRAMES = RNG.integers(0, 256, (2, 5, 32, 32, 3), dtype=np.uint8)
+ACTIONS = RNG.integers(0, 4, (2, 4))
+FUTURE = RNG.integers(0, 4, (2, 6))
+
+
+def make(**settings: object) -> Simulator:
+    tokenizer = tiny_tokenizer()
+    dynamics = tiny_dynamics(codebook=tokenizer.codebook.vectors)
+    return Simulator(tokenizer, dynamics, precision="float32", **settings)  # type: ignore[arg-type]
+
+
+def save(simulator: Simulator, out: Path, *, fingerprint: str | None = None) -> None:
+    fingerprint = fingerprint or simulator.tokenizer.fingerprint()
+    save_tokenizer(simulator.tokenizer, out / "tokenizer", {})
+    config = to_dict(simulator.dynamics.config) | {"tokenizer": fingerprint}
+    tensors = dict(simulator.dynamics.state_dict())
+    write(out, Checkpoint(kind="dynamics", config=config, metrics={}, tensors=tensors))
+
+
+def test_steps_equal_imagine() -> None:
+    """`step` N times gives the codes of `imagine` with N actions and the same seed."""
+    simulator = make()
+    imagined = simulator.imagine(FRAMES, ACTIONS, FUTURE, seed=7)
+    simulator.seed(7)
+    simulator.reset(FRAMES, ACTIONS)
+    steps = [simulator.step(FUTURE[:, i]) for i in range(6)]
+    assert torch.equal(torch.stack(steps, 1), imagined.codes)
+    assert imagined.frames.shape == (2, 6, 32, 32, 3)
+    np.testing.assert_array_equal(imagined.frames, simulator.tokenizer.decode(imagined.codes))
+
+
+def test_the_seed_decides() -> None:
+    """The same seed gives the same codes; another seed gives others."""
+    simulator = make()
+    first, second, other = (simulator.imagine(FRAMES, ACTIONS, FUTURE, seed=seed).codes for seed in (1, 1, 2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_temperature_zero_ignores_the_seed() -> None:
+    """At temperature 0 there is one future."""
+    simulator = make(temperature=0.0)
+    codes = [simulator.imagine(FRAMES, ACTIONS, FUTURE, seed=seed).codes for seed in (1, 2)]
+    assert torch.equal(*codes)
+
+
+def test_actions_and_none_matter() -> None:
+    """Other actions give other codes with the same noise, and so does leaving them out."""
+    simulator = make()
+    futures = [np.full((2, 6), action) for action in (-1, 0, 1, 2)]
+    codes = [simulator.imagine(FRAMES, ACTIONS, future, seed=0).codes for future in futures]
+    for i in range(4):
+        for j in range(i):
+            assert not torch.equal(codes[i], codes[j])
+
+
+def test_the_decoder_runs_only_after_the_last_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imagination is in latent space: no pixel is made before every code is sampled, and none is encoded again."""
+    simulator = make()
+    events: list[str] = []
+    sample_frame = simulator.dynamics.sample_frame
+    monkeypatch.setattr(
+        simulator.dynamics, "sample_frame", lambda *args, **kwargs: events.append("codes") or sample_frame(*args, **kwargs)
+    )
+    simulator.tokenizer.encoder.register_forward_hook(lambda *args: events.append("encoder"))
+    simulator.tokenizer.decoder.register_forward_hook(lambda *args: events.append("decoder"))
+    simulator.imagine(FRAMES, ACTIONS, FUTURE)
+    assert events == ["encoder"] + 6 * ["codes"] + ["decoder"]
+
+
+def test_a_long_context_equals_its_reach() -> None:
+    """Frames older than the model's reach change nothing."""
+    simulator = make()
+    reach = simulator.window * simulator.dynamics.config.context_layers
+    frames = RNG.integers(0, 256, (1, reach + 4, 32, 32, 3), dtype=np.uint8)
+    actions = RNG.integers(0, 4, (1, reach + 3))
+    long = simulator.imagine(frames, actions, FUTURE[:1]).codes
+    short = simulator.imagine(frames[:, 3:], actions[:, 3:], FUTURE[:1]).codes
+    assert torch.equal(long, short)
+
+
+def test_misuse_is_said_clearly() -> None:
+    """Stepping before reset, unknown actions and wrong shapes raise ValueError with the reason."""
+    simulator = make()
+    with pytest.raises(ValueError, match="call reset first"):
+        simulator.step(np.zeros(1, np.int64))
+    with pytest.raises(ValueError, match=r"0\.\.3, or -1"):
+        simulator.reset(FRAMES, np.full((2, 4), 4))
+    with pytest.raises(ValueError, match=r"shape \(2, 4\)"):
+        simulator.reset(FRAMES, ACTIONS[:, :-1])
+    with pytest.raises(ValueError, match="at least one frame"):
+        simulator.reset(FRAMES[:, :0], ACTIONS[:, :0])
+    with pytest.raises(ValueError, match="temperature"):
+        make(temperature=-1)
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    """A loaded simulator imagines exactly what the saved one did, and knows its game."""
+    simulator = make()
+    save(simulator, tmp_path)
+    loaded = Simulator.from_pretrained(tmp_path, precision="float32")
+    assert loaded.action_names == ACTION_NAMES
+    assert (loaded.frame_skip, loaded.frames_per_second, loaded.frame_size) == (4, 8.75, 32)
+    codes = [s.imagine(FRAMES, ACTIONS, FUTURE).codes for s in (simulator, loaded)]
+    assert torch.equal(*codes)
+
+
+def test_a_foreign_tokenizer_is_refused(tmp_path: Path) -> None:
+    """A dynamics with a tokenizer of the same shape but other codes does not load."""
+    save(make(), tmp_path, fingerprint="0" * 64)
+    with pytest.raises(ValueError, match="not the one the dynamics was trained with"):
+        Simulator.from_pretrained(tmp_path)
