@@ -1,1 +1,22 @@
-"""Recorded experience: episodes, how they are collected and how they are stored."""
+"""Recorded experience: episodes, who plays them, how they are collected and stored."""
+
+from __future__ import annotations
+
+from .collect import Goal, collect
+from .config import CollectConfig
+from .coverage import Coverage, measure
+from .episode import Episode
+from .manifest import DatasetInfo, EpisodeRecord
+from .storage import EpisodeDataset
+
+__all__ = [
+    "CollectConfig",
+    "Coverage",
+    "DatasetInfo",
+    "Episode",
+    "EpisodeDataset",
+    "EpisodeRecord",
+    "Goal",
+    "collect",
+    "measure",
+]

@@ -1,0 +1,129 @@
+"""Keeps engine processes in order: a private directory each, a watchdog against hangs, and a sweep of leftovers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+PREFIX = "worldmodel-engine-"
+SHARED_MEMORY = Path("/dev/shm")
+LAUNCHER = Path(__file__).with_name("engine_launcher.py")
+
+
+class EngineDirectory:
+    """A private working directory of one engine. Two engines in one directory race on `_vizdoom/`; one segfaults.
+
+    Attributes:
+        path: the directory.
+        command: an executable to start in place of `engine`: it runs the engine here and dies with this process.
+    """
+
+    def __init__(self, engine: str) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        self.command = self.path / "engine"
+        words = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(self.path), engine]
+        self.command.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+        self.command.chmod(0o700)
+
+    def pid(self) -> int | None:
+        """Return the engine's process id, None before it has started."""
+        try:
+            return int((self.path / "pid").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def kill(self) -> None:
+        """Kill the engine, stopped or hung as it may be."""
+        pid = self.pid()
+        if pid is not None and _runs_in(pid, self.path):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def remove(self) -> None:
+        """Kill what still runs here, remove its shared memory and the directory."""
+        self.kill()
+        _remove_leftovers(self.path)
+
+
+class Watchdog:
+    """Kills the engine when a guarded call lasts too long: a hung engine ignores Python's signals for ever."""
+
+    def __init__(self, directory: EngineDirectory) -> None:
+        self._directory = directory
+        self._deadline: float | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="engine-watchdog", daemon=True)
+        self._thread.start()
+
+    def arm(self, seconds: float) -> None:
+        """From now on the engine has `seconds` until `disarm`."""
+        self._deadline = time.monotonic() + seconds
+
+    def disarm(self) -> None:
+        """The guarded call came back."""
+        self._deadline = None
+
+    @contextlib.contextmanager
+    def limit(self, seconds: float) -> Iterator[None]:
+        """Guard the block: the engine has `seconds` for it."""
+        self.arm(seconds)
+        try:
+            yield
+        finally:
+            self.disarm()
+
+    def close(self) -> None:
+        """End the watch."""
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.2):
+            deadline = self._deadline
+            if deadline is not None and time.monotonic() > deadline:
+                self._directory.kill()
+
+
+def sweep() -> None:
+    """Remove directories and shared memory of engines whose parent was killed before it could do so itself."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        owner = directory.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            _remove_leftovers(directory)
+
+
+def _remove_leftovers(directory: Path) -> None:
+    """Remove the engine's directory and the shared memory that its arguments name."""
+    with contextlib.suppress(OSError):
+        words = (directory / "arguments").read_text().split("\n")
+        instance = words[words.index("+viz_instance_id") + 1] if "+viz_instance_id" in words else ""
+        for file in SHARED_MEMORY.glob(f"ViZDoom*{instance}") if instance.isalnum() else []:
+            file.unlink(missing_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _runs_in(pid: int, directory: Path) -> bool:
+    """Whether `pid` is still the process started in `directory`, and not a stranger that got its number."""
+    try:
+        return Path(f"/proc/{pid}/cwd").resolve() == directory.resolve()
+    except OSError:
+        return False
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,143 @@
+"""Records a data set with several games at once: same settings, same data, whatever is interrupted or killed."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..envs import Game
+from .config import CollectConfig
+from .crew import Crew
+from .manifest import (
+    INFO_FILE,
+    DatasetInfo,
+    EpisodeRecord,
+    append_record,
+    drop_cut_off_line,
+    read_info,
+    read_records,
+    write_info,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """When a data set is complete: at this many episodes, or with the episode that reaches this many frames."""
+
+    frames: int | None = None
+    episodes: int | None = None
+
+    def __post_init__(self) -> None:
+        chosen = [number for number in (self.frames, self.episodes) if number is not None]
+        if len(chosen) != 1 or chosen[0] < 1:
+            raise ValueError(f"ask for at least 1 frame or 1 episode, got {self.frames} and {self.episodes}")
+
+    def is_reached(self, records: list[EpisodeRecord]) -> bool:
+        """Whether `records` are enough."""
+        if self.episodes is not None:
+            return len(records) >= self.episodes
+        return sum(record.frames for record in records) >= (self.frames or 0)
+
+
+def collect(
+    config: CollectConfig,
+    path: Path,
+    *,
+    goal: Goal,
+    workers: int = 1,
+    on_episode: Callable[[EpisodeRecord], None] = lambda record: None,
+    on_start: Callable[[list[EpisodeRecord]], None] = lambda records: None,
+) -> None:
+    """Record episodes into the directory `path` until `goal` is reached; go on where an earlier call ended.
+
+    Episodes are numbered, each with its own seed, and enter the manifest in this order: the data set does not depend
+    on the number of workers. A worker is a thread with a game of its own.
+
+    Args:
+        on_start: is called once with the episodes that are already there.
+        on_episode: is called after each episode that is safe on the disk and in the manifest.
+
+    Raises:
+        ValueError: if `path` holds a data set with other settings, or the settings cannot be.
+        OSError: if `path` cannot be written; finished episodes are safe.
+        GameDiedError: if a game died again and again on the same episode.
+    """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    with closing(config.make_game()) as game, _locked(path):
+        info = describe(config, game)
+        records = _open(path, info)
+        on_start(records)
+        if goal.is_reached(records):
+            return
+        with Crew(config, path, info=info, first=len(records), game=game, workers=workers) as crew:
+            for record in crew.records():
+                append_record(path, record)
+                records.append(record)
+                on_episode(record)
+                if goal.is_reached(records):
+                    break
+        _remove_unlisted(path, records)
+
+
+def describe(config: CollectConfig, game: Game) -> DatasetInfo:
+    """Return what a data set recorded from `game` says about itself."""
+    return DatasetInfo(
+        settings=game.settings,
+        frames_per_second=game.frames_per_second,
+        variables=tuple(game.reset(config.episode_seed(0)).variables),
+        policy=config.policy,
+        split=config.split,
+        seed=config.seed,
+    )
+
+
+def _open(path: Path, info: DatasetInfo) -> list[EpisodeRecord]:
+    """Start a data set in `path`, or return the episodes of the one that is there.
+
+    Raises:
+        ValueError: if it was recorded with other settings.
+    """
+    if not (path / INFO_FILE).exists():
+        write_info(path, info)
+    present = read_info(path)
+    for name, ours, theirs in _differences(info, present):
+        raise ValueError(f"{path} holds a data set with {name} {theirs}, not {ours}; choose another --out")
+    drop_cut_off_line(path)
+    return read_records(path)
+
+
+def _differences(info: DatasetInfo, present: DatasetInfo) -> Iterator[tuple[str, object, object]]:
+    ours, theirs = asdict(info), asdict(present)
+    ours |= ours.pop("settings")
+    theirs |= theirs.pop("settings")
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            yield name, ours.get(name), theirs.get(name)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep the directory for this process alone.
+
+    Raises:
+        ValueError: if another process is recording into it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with open(path / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another process is recording into {path}") from None
+        yield
+
+
+def _remove_unlisted(path: Path, records: list[EpisodeRecord]) -> None:
+    """Remove the episodes that workers finished beyond the goal."""
+    listed = {record.file for record in records}
+    for file in path.glob("episode-*.parquet"):
+        if file.name not in listed:
+            file.unlink()

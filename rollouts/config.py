@@ -1,0 +1,60 @@
+"""What to record: the game, who plays it, and which seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..envs import DEFAULT_ENV, Game, make_env
+from .policies import POLICIES
+
+# The first seed of each split; training never sees a seed of the other.
+SPLITS = {"train": 0, "test": 1_000_000}
+SEEDS_PER_SPLIT = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectConfig:
+    """What to record.
+
+    Attributes:
+        env: "toy", a ViZDoom id, or any Gymnasium id.
+        frame_skip: how many tics of the game an action lasts.
+        frame_size: side of the frames in pixels.
+        actions: comma-separated action names; empty is the game's default set.
+        policy: "explore", "sticky" or "random".
+        split: "train" or "test".
+        seed: the first episode's number within the split; the others follow. The policy uses it, too.
+    """
+
+    env: str = DEFAULT_ENV
+    frame_skip: int = 4
+    frame_size: int = 128
+    actions: str = ""
+    policy: str = "explore"
+    split: str = "train"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise ValueError(f"no policy named {self.policy!r} (policies: {', '.join(POLICIES)})")
+        if self.split not in SPLITS:
+            raise ValueError(f"no split named {self.split!r} (splits: {', '.join(SPLITS)})")
+        if not 0 <= self.seed < SEEDS_PER_SPLIT:
+            raise ValueError(f"seed must be 0 to {SEEDS_PER_SPLIT - 1}, got {self.seed}")
+
+    def make_game(self, *, patience: float = 1.0) -> Game:
+        """Return a new game to record."""
+        actions = self.actions.split(",") if self.actions else None
+        return make_env(
+            self.env, frame_skip=self.frame_skip, frame_size=self.frame_size, actions=actions, patience=patience
+        )
+
+    def episode_seed(self, index: int) -> int:
+        """Return the seed of episode `index`.
+
+        Raises:
+            ValueError: if the split has no seed left for it.
+        """
+        if self.seed + index >= SEEDS_PER_SPLIT:
+            raise ValueError(f"the split {self.split!r} ends at seed {SEEDS_PER_SPLIT - 1}; use a smaller --seed")
+        return SPLITS[self.split] + self.seed + index

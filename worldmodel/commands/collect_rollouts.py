@@ -1,0 +1,98 @@
+"""`collect-rollouts`: record episodes from a game into a data set directory."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from ..rollouts.config import SPLITS, CollectConfig
+from ..rollouts.policies import POLICIES
+from . import cli, describe
+
+if TYPE_CHECKING:
+    from ..rollouts import Goal
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """Return the command's argument parser."""
+    default = CollectConfig()
+    result = cli.Parser(
+        prog=prog,
+        description="Record episodes from a game. The same command again goes on where an earlier one was stopped, "
+        "and one with more frames makes the data set longer.",
+    )
+    result.add_argument("--out", type=Path, required=True, metavar="DIR", help="the data set's directory")
+    result.add_argument("--env", default=default.env, metavar="ID", help='a ViZDoom or Gymnasium id, or "toy"')
+    size = result.add_mutually_exclusive_group()
+    size.add_argument("--frames", type=int, metavar="N", help="stop with the episode that reaches N frames (2000)")
+    size.add_argument("--episodes", type=int, metavar="N", help="stop after N episodes")
+    result.add_argument("--policy", choices=POLICIES, default=default.policy, help="who plays")
+    result.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="games played at once")
+    result.add_argument("--split", choices=list(SPLITS), default=default.split, help="whose seeds to use")
+    result.add_argument("--seed", type=int, default=default.seed, metavar="N", help="first seed within the split")
+    result.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="frame_skip=4, frame_size=128, actions=noop,forward,left",
+    )
+    return result
+
+
+def main(args: argparse.Namespace) -> None:
+    """Record, with a progress bar; print what the data set then holds."""
+    from ..rollouts import EpisodeDataset, Goal, measure
+
+    frames = 2000 if args.frames is None and args.episodes is None else args.frames
+    try:
+        goal = Goal(frames=frames, episodes=args.episodes)
+        config = CollectConfig(env=args.env, policy=args.policy, split=args.split, seed=args.seed)
+    except ValueError as error:
+        raise cli.UsageError(str(error)) from error
+    config = cli.override(config, args.set)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        _record(config, args.out, goal=goal, workers=args.workers)
+    except (KeyboardInterrupt, SystemExit):
+        print(f"stopped; finished episodes are safe in {args.out}, the same command goes on", file=sys.stderr)
+        raise
+    dataset = EpisodeDataset(args.out)
+    print("\n".join(describe.dataset_lines(dataset, measure(dataset))))
+
+
+def _record(config: CollectConfig, path: Path, *, goal: Goal, workers: int) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ..rollouts import EpisodeRecord, collect
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        unit = "frames" if goal.frames else "episodes"
+        bar = progress.add_task("recording", total=goal.frames or goal.episodes, state="")
+        began, recorded = time.monotonic(), 0
+
+        def show(record: EpisodeRecord, *, is_new: bool = True) -> None:
+            nonlocal recorded
+            recorded += record.frames * is_new
+            speed = recorded / max(time.monotonic() - began, 1e-9)
+            progress.advance(bar, record.frames if goal.frames else 1)
+            done = progress.tasks[bar].completed
+            progress.update(bar, state=f"{done:,.0f} of {progress.tasks[bar].total:,.0f} {unit}, {speed:,.0f} frames/s")
+
+        def show_present(records: list[EpisodeRecord]) -> None:
+            for record in records:
+                show(record, is_new=False)
+
+        collect(config, path, goal=goal, workers=workers, on_start=show_present, on_episode=show)
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)

@@ -1,0 +1,28 @@
+"""Data sets in words, for the commands that print them."""
+
+from __future__ import annotations
+
+from ..rollouts import Coverage, EpisodeDataset
+
+
+def dataset_lines(dataset: EpisodeDataset, coverage: Coverage) -> list[str]:
+    """Return what a data set holds, one fact a line."""
+    info, records = dataset.info, dataset.records
+    frames = int(dataset.lengths.sum())
+    size = sum((dataset.path / record.file).stat().st_size for record in records)
+    ends = f"{sum(r.terminated for r in records)} terminated, {sum(r.truncated for r in records)} truncated"
+    seeds = f"seeds {records[0].seed} to {records[-1].seed}" if records else "no seeds yet"
+    lines = [
+        f"{dataset.path}: {len(records):,} episodes ({ends}), {frames:,} frames, {size / 2**20:,.1f} MiB",
+        f"game      {info.env}, {info.settings['engine']}, split {info.split}, {seeds}, policy {info.policy}",
+        f"frames    {info.frame_size}x{info.frame_size}, {info.frames_per_second:g} a second, frame skip "
+        f"{info.frame_skip}, {frames / info.frames_per_second / 60:,.1f} minutes, "
+        f"{size / max(frames, 1) / 1000:.1f} kB each",
+        "actions   " + "  ".join(f"{name} {share:.1%}" for name, share in coverage.action_shares.items()),
+    ]
+    if coverage.cells:
+        lines.append(
+            f"coverage  {coverage.cells:,} map cells, {coverage.views:,} of their views (cell, heading) seen, "
+            f"as even as {coverage.even_views:,.0f}; {coverage.still_share:.1%} of the walking steps against a wall"
+        )
+    return [*lines, f"hash      {dataset.fingerprint}"]
