@@ -45,6 +45,7 @@ def test_ema_update_by_hand() -> None:
     codebook.counts.fill_(2.0)
     codebook.sums.copy_(2 * codebook.vectors)
     codebook.started.fill_(True)
+    codebook.updates.fill_(10_000)  # the first updates forget sooner
     latents = torch.tensor([[1.2, 0.0, 0.0], [1.4, 0.0, 0.0], [0.0, 0.8, 0.0]])
     codebook.update(latents, codebook.codes(latents), restart=False, generator=torch.Generator())
     gamma = 0.99

@@ -70,6 +70,7 @@ class EMACodebook(Codebook):
 
     counts: Tensor
     sums: Tensor
+    updates: Tensor
     started: Tensor
 
     def __init__(self, config: TokenizerConfig) -> None:
@@ -80,6 +81,7 @@ class EMACodebook(Codebook):
         self.register_buffer("vectors", torch.randn(config.codebook_size, config.code_dim))
         self.register_buffer("counts", torch.ones(config.codebook_size))
         self.register_buffer("sums", torch.randn(config.codebook_size, config.code_dim))
+        self.register_buffer("updates", torch.tensor(0))
         self.register_buffer("started", torch.tensor(False))
 
     def loss(self, latents: Tensor, quantized: Tensor) -> Tensor:
@@ -91,7 +93,7 @@ class EMACodebook(Codebook):
         """Put the codes onto random latents: a uniform start leaves most codes dead."""
         if not self.started:
             everyone = torch.arange(len(self.vectors), device=latents.device)
-            self._place(everyone, latents.float(), count=1.0, generator=generator)
+            self._place(everyone, latents.float(), count=len(latents) / len(everyone), generator=generator)
             self.started.fill_(True)
 
     @torch.no_grad()
@@ -107,8 +109,11 @@ class EMACodebook(Codebook):
         if dist.is_initialized():
             dist.all_reduce(counts)
             dist.all_reduce(sums)
-        self.counts.lerp_(counts, 1 - self.decay)
-        self.sums.lerp_(sums, 1 - self.decay)
+        self.updates += 1
+        # Early latents move fast, and codes that lag behind them die: forget sooner at first.
+        rate = max(1 - self.decay, 9 / (9 + float(self.updates)))
+        self.counts.lerp_(counts, rate)
+        self.sums.lerp_(sums, rate)
         total = self.counts.sum()
         # Laplace smoothing keeps an unused code finite.
         smooth = (self.counts + 1e-5) / (total + size * 1e-5) * total
@@ -116,7 +121,8 @@ class EMACodebook(Codebook):
         if restart:
             dead = (self.counts < self.restart_below * total / size).nonzero().squeeze(1)
             if len(dead):
-                self._place(dead, latents, count=float(total / size), generator=generator)
+                # A small count: the code soon becomes the mean of what it attracts, or dies again.
+                self._place(dead, latents, count=0.1 * float(total / size), generator=generator)
 
     def _place(self, codes: Tensor, latents: Tensor, *, count: float, generator: torch.Generator) -> None:
         """Put `codes` onto random latents, together with their statistics."""

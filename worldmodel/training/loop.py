@@ -160,9 +160,10 @@ class _Run:
             losses = self.stage.losses(self.model, rng, generator, share)
         self.accelerator.backward(losses["total"])
         norm = nn.utils.clip_grad_norm_(self.stage.model.parameters(), self.config.gradient_clip)
-        if not math.isfinite(float(losses["total"])) or not math.isfinite(float(norm)):
+        row = {name: float(value.detach()) for name, value in losses.items()} | {"gradient_norm": float(norm)}
+        if not math.isfinite(row["total"]) or not math.isfinite(row["gradient_norm"]):
             raise Diverged(
-                f"the loss is not finite at step {step} (loss {float(losses['total'])}, gradient {float(norm)}); "
+                f"the loss is not finite at step {step} (loss {row['total']}, gradient {row['gradient_norm']}); "
                 f"the last good state is in {self.out}: resume with a lower learning rate"
             )
         for optimizer in self.optimizers:
@@ -171,7 +172,7 @@ class _Run:
         self.mean.update_parameters(self.stage.model)
         self.progress.step += 1
         self.progress.frames += self.config.batch * self.config.clip * self.accelerator.num_processes
-        row = {name: float(value) for name, value in losses.items()} | {"gradient_norm": float(norm), "rate": factor}
+        row["rate"] = factor
         self.log.step(self.progress.step, row, frames=self.progress.frames, seconds=self.progress.seconds,
                       every=self.config.log_every_steps, share=share)  # fmt: skip
 
