@@ -36,22 +36,33 @@ class EngineDirectory:
 
     def pid(self) -> int | None:
         """Return the engine's process id, None before it has started."""
-        try:
-            return int((self.path / "pid").read_text())
-        except (FileNotFoundError, ValueError):
-            return None
+        return self._read_pid("pid")
 
-    def kill(self) -> None:
+    def mark_started(self) -> None:
+        """Tell the launcher that the engine has answered: from now on its end is final."""
+        (self.path / "started").touch()
+
+    def kill_engine(self) -> None:
         """Kill the engine, stopped or hung as it may be."""
-        pid = self.pid()
+        self._kill("pid")
+
+    def remove(self) -> None:
+        """Kill what still runs here, remove its shared memory and the directory."""
+        self._kill("launcher")  # the engine dies with it
+        self._kill("pid")
+        _remove_leftovers(self.path)
+
+    def _kill(self, name: str) -> None:
+        pid = self._read_pid(name)
         if pid is not None and _runs_in(pid, self.path):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def remove(self) -> None:
-        """Kill what still runs here, remove its shared memory and the directory."""
-        self.kill()
-        _remove_leftovers(self.path)
+    def _read_pid(self, name: str) -> int | None:
+        try:
+            return int((self.path / name).read_text())
+        except FileNotFoundError:
+            return None
 
 
 class Watchdog:
@@ -90,7 +101,7 @@ class Watchdog:
         while not self._stop.wait(0.2):
             deadline = self._deadline
             if deadline is not None and time.monotonic() > deadline:
-                self._directory.kill()
+                self._directory.kill_engine()
 
 
 def sweep() -> None:

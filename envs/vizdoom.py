@@ -111,10 +111,9 @@ class VizdoomGame:
     def close(self) -> None:
         """Stop the engine and remove its directory and shared memory."""
         self._watchdog.close()
-        self._directory.kill()
+        self._directory.remove()
         with contextlib.suppress(vizdoom.ViZDoomUnexpectedExitException, vizdoom.ViZDoomErrorException):
             self._engine.close()
-        self._directory.remove()
 
     def _start(self) -> None:
         sweep()
@@ -125,6 +124,7 @@ class VizdoomGame:
         try:
             with self._guarded(START_SECONDS):
                 self._engine.init()
+                self._directory.mark_started()
         except GameDiedError:
             self.close()
             raise
