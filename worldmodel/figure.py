@@ -31,23 +31,31 @@ LIGHT = Theme(background="#ffffff", text="#1b1d21", muted="#6d737c", track="#e3e
 
 @dataclass(frozen=True, kw_only=True)
 class Film:
-    """Frames uint8 (t, H, W, 3) to show: `num_context` real ones, then the future that `kind` names."""
+    """Frames to show, uint8 (H, W, 3) each: `num_context` real ones, then the future that `kind` names."""
 
     label: str  # the whole of what was pressed
-    frames: np.ndarray
+    frames: Sequence[np.ndarray] | np.ndarray  # anything with a length that gives a frame for its index
     num_context: int
     kind: str  # "imagined" or "real"
     pressed: tuple[str, ...] = ()  # what led to each future frame; the label where it is left out
 
     def __post_init__(self) -> None:
-        if self.frames.ndim != 4 or self.frames.dtype != np.uint8 or not len(self.frames):
-            raise ValueError(f"a film's frames are uint8 (t, H, W, 3), got {self.frames.dtype} {self.frames.shape}")
+        if not len(self.frames):
+            raise ValueError("a film has at least one frame")
+        if self.frames[0].dtype != np.uint8 or self.frames[0].ndim != 3:
+            raise ValueError(f"frames are uint8 (H, W, 3), got {self.frames[0].dtype} {self.frames[0].shape}")
         if not 0 <= self.num_context <= len(self.frames):
             raise ValueError(f"a film of {len(self.frames)} frames cannot have {self.num_context} context frames")
         if self.kind not in KINDS:
             raise ValueError(f"a film is one of {', '.join(KINDS)}, got {self.kind!r}")
         if self.pressed and len(self.pressed) != len(self.frames) - self.num_context:
             raise ValueError(f"{len(self.pressed)} presses for {len(self.frames) - self.num_context} future frames")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a frame."""
+        height, width = self.frames[0].shape[:2]
+        return height, width
 
     def color(self, index: int) -> str:
         """The colour that tells where frame `index` comes from."""
@@ -98,18 +106,18 @@ CLOCK_SIZE = 21
 def draw_movie(grid: Sequence[Sequence[Film]], *, frames_per_second: float) -> Iterator[np.ndarray]:
     """Yield the movie of `grid`, rows of films that play at the same time: uint8 (H, W, 3) a frame, even sides.
 
-    Each film has its caption, the number and time of the frame (counted from the first one after the context) and a
-    border in the colour of where the frame comes from; a time line runs below.
+    No row is longer than the first. Each film has its caption, the number and time of the frame (counted from the
+    first one after the context) and a border in the colour of where the frame comes from; a time line runs below.
     """
     lengths = {len(film.frames) for row in grid for film in row}
-    if len(lengths) != 1 or len({len(row) for row in grid}) != 1:
-        raise ValueError("the films of a movie are a full grid and have one length")
+    if len(lengths) != 1 or any(len(row) > len(grid[0]) for row in grid):
+        raise ValueError(f"the films of a movie have one length, and no row is longer than the first; got {lengths}")
     for index in range(lengths.pop()):
         yield _movie_frame(grid, index, frames_per_second)
 
 
 def _movie_frame(grid: Sequence[Sequence[Film]], index: int, frames_per_second: float) -> np.ndarray:
-    height, width = (side * SCALE + 2 * BORDER for side in grid[0][0].frames.shape[1:3])
+    height, width = (side * SCALE + 2 * BORDER for side in grid[0][0].size)
     step_x, step_y = width + MARGIN, HEADER + height + MARGIN
     size = (step_x * len(grid[0]) + MARGIN, step_y * len(grid) + FOOTER)
     canvas = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), DARK.background)
@@ -183,7 +191,7 @@ def draw_sheet(rows: Sequence[Sequence[Film]], *, frames_per_second: float) -> I
     Of films longer than MAX_COLUMNS frames the last context frames and an even choice of the others are shown.
     """
     films = [film for row in rows for film in row]
-    height, width = (side + 2 * CELL_BORDER for side in films[0].frames.shape[1:3])
+    height, width = (side + 2 * CELL_BORDER for side in films[0].size)
     left = SHEET_MARGIN + round(max(_label_width(film) for film in films)) + GROUP_GAP
     columns = _columns(films[0], left, width)
     gaps = (len(films) - len(rows)) * CELL_GAP + (len(rows) - 1) * GROUP_GAP
@@ -255,7 +263,7 @@ def _bracket(draw: ImageDraw.ImageDraw, title: str, color: str, left: int, right
 def _strip(sheet: Image.Image, film: Film, columns: _Columns, y: int) -> None:
     """Draw one film: its label at the left, then its frames."""
     draw = ImageDraw.Draw(sheet)
-    height, width = film.frames.shape[1:3]
+    height, width = film.size
     lines = _label_lines(film)
     line_height = LABEL_SIZE + 6
     right = columns.lefts[0] - GROUP_GAP

@@ -1,0 +1,133 @@
+"""`imagine`: the future of a game under your actions, as videos."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .cli import Parser, UsageError
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from ..action_script import Script
+    from ..simulator import Simulator
+
+LINE_EVERY_SECONDS = 5.0
+EPILOG = """
+actions:  , separates videos   + presses together   / then   :N holds N steps   none = without actions
+          the last action is held to the end, e.g. --action forward:5/forward+right:3/left,none
+from:     DIR  DIR:EPISODE  DIR/episode-000000.parquet  video.mp4  env:VizdoomMyWayHome-v1
+          with @FRAME behind any of them, the context begins with that frame, e.g. --from data:3@120
+"""
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Default values in the help of each flag, the epilog as it stands."""
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """Return the command's argument parser."""
+    p = Parser(
+        prog=prog,
+        description="Imagine the future of a few real frames under your actions.",
+        epilog=EPILOG,
+        formatter_class=_Help,
+    )
+    p.add_argument("--context", type=int, default=6, metavar="N", help="real frames to start from")
+    p.add_argument("--steps", type=int, default=10, metavar="N", help="frames to imagine")
+    p.add_argument("--action", default="forward,right", metavar="SCRIPT", help="what to press, see below")
+    p.add_argument("--from", dest="source", metavar="WHAT", help="where the context comes from, see below; "
+                   "without it the episodes that come with the package")  # fmt: skip
+    p.add_argument("--checkpoint", metavar="DIR", help="a dynamics checkpoint; without it the one of the package")
+    p.add_argument("--out", type=Path, default=Path("imagined"), metavar="DIR", help="where the videos go")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the start and of the sampling")
+    p.add_argument("--temperature", type=float, default=1.0, metavar="T", help="0 takes the likeliest codes")
+    p.add_argument("--top-k", type=int, default=0, metavar="K", help="sample among K codes; 0 = all")
+    p.add_argument("--truth", action="store_true", help="show the real game under the same actions beside it")
+    return p
+
+
+def main(args: argparse.Namespace) -> None:
+    """Imagine and draw; print where the videos are and how fast they came."""
+    for name, value, least in (("--steps", args.steps, 1), ("--context", args.context, 1), ("--top-k", args.top_k, 0)):
+        if value < least:
+            raise UsageError(f"{name} must be at least {least}, got {value}")
+    if not 0 <= args.temperature < float("inf"):
+        raise UsageError(f"--temperature must be 0 or more, got {args.temperature}")
+    if not 0 <= args.seed < 2**32:
+        raise UsageError(f"--seed must be 0 to {2**32 - 1}, got {args.seed}")
+    args.out.mkdir(parents=True, exist_ok=True)
+    from ..imagination import EPISODES, imagine_videos
+    from ..simulator import PRETRAINED, Simulator
+    from ..sources import Source
+
+    checkpoint = args.checkpoint or PRETRAINED
+    simulator = Simulator.from_pretrained(checkpoint, temperature=args.temperature, top_k=args.top_k)
+    scripts = _scripts(args, simulator)
+    with _Progress() as progress:
+        written = imagine_videos(
+            simulator,
+            scripts,
+            Source.parse(args.source or str(EPISODES)),
+            num_context=args.context,
+            num_steps=args.steps,
+            out=args.out,
+            seed=args.seed,
+            truth=args.truth,
+            about={"action": args.action, "checkpoint": str(checkpoint)},
+            report=progress.report,
+        )
+    for path in (*written.videos, written.movie, written.sheet, written.record):
+        print(path)
+    count = len(scripts) * args.steps
+    real_time = f"real time is {simulator.frames_per_second:g}"
+    print(f"{count} frames imagined, {written.frames_per_second:.1f} frames/s ({real_time})")
+
+
+def _scripts(args: argparse.Namespace, simulator: Simulator) -> tuple[Script, ...]:
+    """Return what is to be pressed, or say why it cannot be."""
+    from ..action_script import parse
+
+    if args.context > simulator.window:
+        raise UsageError(f"--context must be at most {simulator.window}, the model's window, got {args.context}")
+    try:
+        scripts = parse(args.action, simulator.action_names)
+        for script in scripts:
+            script.expand(args.steps)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if args.truth and any(script.is_none for script in scripts):
+        raise UsageError("--truth needs actions: the real game has no future without any ('none')")
+    return scripts
+
+
+class _Progress:
+    """Shows on stderr how far a run is: a bar on a terminal, elsewhere a line now and then."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self._console = Console(stderr=True)
+        self._bar = Progress(console=self._console, transient=True, disable=not self._console.is_terminal)
+        self._tasks: dict[str, TaskID] = {}
+        self._said = time.monotonic()
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bar.add_task(stage, total=total)
+        self._bar.update(self._tasks[stage], completed=done)
+        if not self._console.is_terminal and time.monotonic() - self._said > LINE_EVERY_SECONDS:
+            self._said = time.monotonic()
+            print(f"{stage}: {done} of {total} frames", file=sys.stderr)
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
