@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -55,5 +56,7 @@ def report(args: argparse.Namespace, train: Callable[[], Progress]) -> int:
     except Interrupted as stop:
         print(f"stopped by {stop}; the state is saved: repeat the command with --resume to continue", file=sys.stderr)
         return 128 + stop.number
+    if int(os.environ.get("RANK", 0)):
+        return 0  # torchrun's other processes have nothing to add
     print(json.dumps({"out": args.out, "step": progress.step, "held_out": progress.metrics}))
     return 0

@@ -55,7 +55,16 @@ def load_state(
             j, name = key.split(".", 1)
             values.setdefault(int(j), {})[name] = tensor
         optimizer.load_state_dict({"state": values, "param_groups": content["param_groups"]})
+        _lay_out_like_weights(optimizer)
     return state.metrics
+
+
+def _lay_out_like_weights(optimizer: optim.Optimizer) -> None:
+    """Give each statistic its weight's memory layout: fused kernels walk through both as if they were alike."""
+    for weight, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == weight.shape:
+                values[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

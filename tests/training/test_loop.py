@@ -1,0 +1,185 @@
+"""The training loop: resume, interruption, divergence, what a run leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.training.data import record_toy, tiny_tokenizer_stage
+from worldmodel.checkpoint import read
+from worldmodel.config import TrainingConfig
+from worldmodel.training.loop import Diverged, Interrupted, train
+
+CONFIG = TrainingConfig(
+    batch=2, clip=1, learning_rate=3e-3, minutes=100.0, steps=12, warmup_steps=2, log_every_steps=1, cooldown=0.0
+)
+
+
+class Line:
+    """A stage that fits a line: the smallest real model."""
+
+    def __init__(self, *, fail_at: int | None = None, interrupt_at: int | None = None) -> None:
+        torch.manual_seed(0)
+        self.model: nn.Module = nn.Linear(3, 1)
+        self.step = 0
+        self.fail_at, self.interrupt_at = fail_at, interrupt_at
+        self.batches: list[Tensor] = []
+
+    def identity(self) -> dict[str, Any]:
+        return {"model": "line"}
+
+    def losses(
+        self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
+    ) -> dict[str, Tensor]:
+        x = torch.from_numpy(rng.standard_normal((8, 3))).float()
+        self.batches.append(x)
+        noise = 0.1 * torch.randn(8, 1, generator=generator)
+        loss = (model(x) - x.sum(1, keepdim=True) + noise).square().mean()
+        if self.step == self.fail_at:
+            loss = loss * float("nan")
+        if self.step == self.interrupt_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        self.step += 1
+        return {"total": loss}
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        return {"error": float((next(model.parameters()) - 1).abs().mean())}
+
+    def sheet(self, model: nn.Module, path: Path) -> None:
+        path.write_text("sheet")
+
+    def save(self, model: nn.Module, out: Path, metrics: dict[str, Any]) -> None:
+        (out / "model.json").write_text(json.dumps(metrics))
+
+
+def weights(out: Path) -> dict[str, Tensor]:
+    return read(out / "training", kind="training").tensors
+
+
+def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def steps(out: Path) -> list[tuple[int, float]]:
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [(row["step"], row["total"]) for row in rows if "total" in row]
+
+
+def test_resume_equals_uninterrupted(tmp_path: Path) -> None:
+    """A run stopped three times and resumed has bit for bit the weights, averages, statistics and log of one run."""
+    train(Line(), CONFIG, tmp_path / "whole")
+    for until in (3, 4, 9, 12):
+        config = TrainingConfig(**(vars(CONFIG) | {"steps": until}))
+        train(Line(), config, tmp_path / "parts", resume=until != 3)
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert steps(tmp_path / "whole") == steps(tmp_path / "parts")
+    assert len(steps(tmp_path / "parts")) == 12
+
+
+def test_resume_after_sigterm_equals_uninterrupted(tmp_path: Path) -> None:
+    """SIGTERM saves the step it was in and stops; resuming loses and repeats nothing."""
+    train(Line(), CONFIG, tmp_path / "whole")
+    with pytest.raises(Interrupted) as caught:
+        train(Line(interrupt_at=5), CONFIG, tmp_path / "parts")
+    assert caught.value.number == signal.SIGTERM
+    train(Line(), CONFIG, tmp_path / "parts", resume=True)
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_signal_handlers_are_given_back(tmp_path: Path) -> None:
+    """After training, SIGTERM and SIGINT do what they did before."""
+    before = (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+    train(Line(), CONFIG, tmp_path)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_nan_stops_the_run_and_reaches_no_checkpoint(tmp_path: Path) -> None:
+    """A loss that is not finite stops with its step named; the saved state stays that of before."""
+    config = TrainingConfig(**(vars(CONFIG) | {"steps": 4}))
+    train(Line(), config, tmp_path)
+    before = weights(tmp_path)
+    with pytest.raises(Diverged, match="not finite at step 6"):
+        train(Line(fail_at=2), CONFIG, tmp_path, resume=True)
+    assert_same(weights(tmp_path), before)
+    assert all(tensor.isfinite().all() for tensor in before.values())
+
+
+def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
+    """Without --resume a second run refuses the directory; with other settings it refuses to resume, naming them."""
+    train(Line(), CONFIG, tmp_path)
+    with pytest.raises(ValueError, match="--resume"):
+        train(Line(), CONFIG, tmp_path)
+    other = TrainingConfig(**(vars(CONFIG) | {"seed": 1}))
+    with pytest.raises(ValueError, match="was trained with training="):
+        train(Line(), other, tmp_path, resume=True)
+
+
+def test_batches_depend_on_seed_and_step(tmp_path: Path) -> None:
+    """No two steps see the same batch, and another seed sees others."""
+    first, second = Line(), Line()
+    train(first, CONFIG, tmp_path / "a")
+    train(second, TrainingConfig(**(vars(CONFIG) | {"seed": 1})), tmp_path / "b")
+    everything = torch.stack(first.batches + second.batches)
+    assert len(everything.unique(dim=0)) == 24
+
+
+def test_what_a_run_leaves(tmp_path: Path) -> None:
+    """The checkpoint's metrics say how it came about, the log has a row a step, the sheet exists."""
+    train(Line(), CONFIG, tmp_path)
+    metrics = json.loads((tmp_path / "model.json").read_text())
+    assert metrics["step"] == 12
+    assert metrics["training"]["seed"] == 0
+    assert metrics["held_out"]["error"] > 0
+    assert [step for step, _ in steps(tmp_path)] == list(range(1, 13))
+    assert (tmp_path / "sheet.png").read_text() == "sheet"
+
+
+def test_minutes_end_a_run(tmp_path: Path) -> None:
+    """A run without a step limit ends by the clock."""
+    config = TrainingConfig(**(vars(CONFIG) | {"steps": 10**9, "minutes": 0.005}))
+    progress = train(Line(), config, tmp_path)
+    assert 0.3 <= progress.seconds < 3
+    assert progress.step > 1
+
+
+def test_the_tokenizers_run_resumes_bitwise(tmp_path: Path) -> None:
+    """With a real model, codebook statistics included, stop and resume equals no stop."""
+    data = record_toy(tmp_path / "data")
+    for until, out, resume in ((6, "whole", False), (2, "parts", False), (6, "parts", True)):
+        config = TrainingConfig(**(vars(CONFIG) | {"steps": until}))
+        train(tiny_tokenizer_stage(data, config), config, tmp_path / out, resume=resume)
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    whole = read(tmp_path / "whole", kind="tokenizer")
+    parts = read(tmp_path / "parts", kind="tokenizer")
+    assert_same(whole.tensors, parts.tensors)
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
+    """Under torchrun two gloo processes train, save one checkpoint, and a SIGTERM of the group saves and can be resumed."""
+    data = record_toy(tmp_path / "data")
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
+        "-m", "worldmodel", "train-tokenizer", "--data", str(data), "--out", str(tmp_path / "out"),
+        "--steps", "6", "--set", "hidden_dim=16", "--set", "residual_dim=8", "--set", "codebook_size=16", "--set", "batch=2",
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr
+    checkpoint = read(tmp_path / "out", kind="tokenizer")
+    assert checkpoint.metrics["training"]["processes"] == 2
+    assert checkpoint.metrics["step"] == 6
+    state = read(tmp_path / "out" / "training", kind="training")
+    assert state.metrics["frames"] == 6 * 2 * 2
