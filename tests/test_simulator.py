@@ -77,7 +77,9 @@ def test_the_decoder_runs_only_after_the_last_code(monkeypatch: pytest.MonkeyPat
     events: list[str] = []
     sample_frame = simulator.dynamics.sample_frame
     monkeypatch.setattr(
-        simulator.dynamics, "sample_frame", lambda *args, **kwargs: events.append("codes") or sample_frame(*args, **kwargs)
+        simulator.dynamics,
+        "sample_frame",
+        lambda *args, **kwargs: events.append("codes") or sample_frame(*args, **kwargs),
     )
     simulator.tokenizer.encoder.register_forward_hook(lambda *args: events.append("encoder"))
     simulator.tokenizer.decoder.register_forward_hook(lambda *args: events.append("decoder"))

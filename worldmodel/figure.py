@@ -172,6 +172,7 @@ GROUP_GAP = 34
 SHEET_MARGIN = 48
 TITLE_SIZE = 38
 LABEL_SIZE = 34
+LINE = 36
 NOTE_SIZE = 27
 HEAD = 104
 
@@ -202,7 +203,7 @@ def draw_sheet(rows: Sequence[Sequence[Film]], *, frames_per_second: float) -> I
     y = SHEET_MARGIN + HEAD
     for row in rows:
         for film in row:
-            _strip(sheet, film, columns, y)
+            _strip(sheet, film, columns, y, lines=_label_lines(film) if film is row[0] else [])
             y += height + CELL_GAP
         y += GROUP_GAP - CELL_GAP
     return sheet
@@ -260,17 +261,15 @@ def _bracket(draw: ImageDraw.ImageDraw, title: str, color: str, left: int, right
     draw.rectangle((left, SHEET_MARGIN + 44, right - 1, SHEET_MARGIN + 48), fill=color)
 
 
-def _strip(sheet: Image.Image, film: Film, columns: _Columns, y: int) -> None:
-    """Draw one film: its label at the left, then its frames."""
+def _strip(sheet: Image.Image, film: Film, columns: _Columns, y: int, *, lines: Sequence[str]) -> None:
+    """Draw one film: the `lines` of its label and its kind at the left, then its frames."""
     draw = ImageDraw.Draw(sheet)
     height, width = film.size
-    lines = _label_lines(film)
-    line_height = LABEL_SIZE + 6
     right = columns.lefts[0] - GROUP_GAP
-    baseline = y + CELL_BORDER + height / 2 - 4 - (len(lines) - 1) * line_height / 2
+    baseline = y + CELL_BORDER + (height - len(lines) * LINE - NOTE_SIZE) / 2 + LABEL_SIZE - 6
     for line in lines:
         draw.text((right, baseline), line, font=font(LABEL_SIZE), fill=LIGHT.text, anchor="rs")
-        baseline += line_height
+        baseline += LINE
     draw.text((right, baseline - 4), film.kind, font=font(NOTE_SIZE), fill=KINDS[film.kind], anchor="rs")
     for index, left in zip(columns.shown, columns.lefts, strict=True):
         edge = (left, y, left + width + 2 * CELL_BORDER - 1, y + height + 2 * CELL_BORDER - 1)

@@ -113,7 +113,7 @@ def imagine_futures(
     unknown = np.full_like(context.actions, NO_ACTION)
     past = np.stack([unknown if script.is_none else context.actions for script in scripts])
     simulator.seed(seed)
-    simulator.reset(np.broadcast_to(context.frames, (len(scripts), *context.frames.shape)), past)
+    simulator.reset(np.stack([context.frames] * len(scripts)), past)
     began = time.perf_counter()
     codes = []
     for step in range(num_steps):

@@ -40,7 +40,9 @@ def test_neighbours_are_of_earlier_waves(order: Order) -> None:
 def test_mask_is_wave_order(order: Order) -> None:
     """p attends to q exactly if q's wave is not later than p's."""
     for p in range(order.grid**2):
-        assert set(np.flatnonzero(order.mask[p])) == {q for q in range(order.grid**2) if order.waves[q] <= order.waves[p]}
+        assert set(np.flatnonzero(order.mask[p])) == {
+            q for q in range(order.grid**2) if order.waves[q] <= order.waves[p]
+        }
 
 
 def test_number_of_waves() -> None:

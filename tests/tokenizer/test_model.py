@@ -56,7 +56,9 @@ def test_straight_through_gradient_is_the_identity() -> None:
     tokenizer = tiny_tokenizer(commitment_weight=0.0).train()
     seen = {}
     tokenizer.encoder.register_forward_hook(lambda module, args, out: seen.update(latents=out) or out.retain_grad())
-    tokenizer.decoder.register_forward_pre_hook(lambda module, args: seen.update(quantized=args[0]) or args[0].retain_grad())
+    tokenizer.decoder.register_forward_pre_hook(
+        lambda module, args: seen.update(quantized=args[0]) or args[0].retain_grad()
+    )
     tokenizer.loss(torch.from_numpy(FRAMES), generator=torch.Generator()).total.backward()
     assert seen["latents"].grad.abs().sum() > 0
     torch.testing.assert_close(seen["latents"].grad, seen["quantized"].grad)

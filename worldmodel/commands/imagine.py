@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..simulator import Simulator
 
 LINE_EVERY_SECONDS = 5.0
+MAX_SEEDS = 1_000_000  # as many as a game has seeds that training never sees
 EPILOG = """
 actions:  , separates videos   + presses together   / then   :N holds N steps   none = without actions
           the last action is held to the end, e.g. --action forward:5/forward+right:3/left,none
@@ -53,14 +54,11 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Imagine and draw; print where the videos are and how fast they came."""
-    for name, value, least in (("--steps", args.steps, 1), ("--context", args.context, 1), ("--top-k", args.top_k, 0)):
-        if value < least:
-            raise UsageError(f"{name} must be at least {least}, got {value}")
-    if not 0 <= args.temperature < float("inf"):
-        raise UsageError(f"--temperature must be 0 or more, got {args.temperature}")
-    if not 0 <= args.seed < 2**32:
-        raise UsageError(f"--seed must be 0 to {2**32 - 1}, got {args.seed}")
-    args.out.mkdir(parents=True, exist_ok=True)
+    _check_numbers(args)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write to --out {args.out}: {error.strerror}") from error
     from ..imagination import EPISODES, imagine_videos
     from ..simulator import PRETRAINED, Simulator
     from ..sources import Source
@@ -86,6 +84,16 @@ def main(args: argparse.Namespace) -> None:
     count = len(scripts) * args.steps
     real_time = f"real time is {simulator.frames_per_second:g}"
     print(f"{count} frames imagined, {written.frames_per_second:.1f} frames/s ({real_time})")
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    for name, value, least in (("--steps", args.steps, 1), ("--context", args.context, 1), ("--top-k", args.top_k, 0)):
+        if value < least:
+            raise UsageError(f"{name} must be at least {least}, got {value}")
+    if not 0 <= args.temperature < float("inf"):
+        raise UsageError(f"--temperature must be 0 or more, got {args.temperature}")
+    if not 0 <= args.seed < MAX_SEEDS:
+        raise UsageError(f"--seed must be 0 to {MAX_SEEDS - 1}, got {args.seed}")
 
 
 def _scripts(args: argparse.Namespace, simulator: Simulator) -> tuple[Script, ...]:
