@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,18 +55,20 @@ def test_a_new_save_removes_the_old_shards(tmp_path: Path) -> None:
     assert_equal(read(tmp_path, kind="tokenizer"), make(1))
 
 
+def no_space(source: str, target: str) -> None:
+    raise OSError(28, "No space left on device")
+
+
 def test_a_save_that_fails_anywhere_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever file cannot be written, the previous checkpoint is read as before and no debris stays."""
     monkeypatch.setattr(worldmodel.checkpoint, "SHARD_BYTES", 100)
     write(tmp_path, make(0))
     real = os.replace
     for fail_at in range(3):  # two shards and the index
-        calls = iter(range(100))
+        outcomes = iter([real] * fail_at + [no_space])
 
-        def replace(source: str, target: str) -> None:
-            if next(calls) == fail_at:
-                raise OSError(28, "No space left on device")
-            real(source, target)
+        def replace(source: str, target: str, outcomes: Iterator[Callable[..., None]] = outcomes) -> None:
+            next(outcomes)(source, target)
 
         monkeypatch.setattr(worldmodel.checkpoint.os, "replace", replace)
         files = sorted(tmp_path.iterdir())

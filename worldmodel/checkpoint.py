@@ -1,8 +1,8 @@
 """Checkpoints: a directory with `config.json` and safetensors shards, verified when loaded, never half replaced.
 
-`config.json` holds the kind of model, its config, its metrics and the SHA-256 of every shard. Shards carry a part of their
-hash in their name, so a new save never touches the files of the old one; replacing `config.json` is the one step that
-makes the new save the checkpoint. Nothing is ever unpickled.
+`config.json` holds the kind of model, its config, its metrics and the SHA-256 of every shard. Shards carry a part of
+their hash in their name, so a new save never touches the files of the old one; replacing `config.json` is the one step
+that makes the new save the checkpoint. Nothing is ever unpickled.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ def default_device() -> torch.device:
 
 @functools.cache
 def bfloat16_is_fast(device_type: str) -> bool:
-    """Return whether products of bfloat16 matrices run in hardware: on recent GPUs, and CPUs with AVX512-BF16 or AMX."""
+    """Return whether products of bfloat16 matrices run in hardware: GPUs, and CPUs with AVX512-BF16 or AMX."""
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     flags = torch.backends.mkldnn.is_available() and _cpu_flags()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worldmodel.config import TokenizerConfig, TrainingConfig
 from worldmodel.rollouts import CollectConfig, EpisodeDataset, Goal, collect
+
+from worldmodel.config import TokenizerConfig, TrainingConfig
 from worldmodel.training.tokenizer import TokenizerStage
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tests.training.data import record_toy, tiny_tokenizer_stage
 from worldmodel.checkpoint import read
 from worldmodel.config import TrainingConfig
-from worldmodel.training.loop import Diverged, Interrupted, train
+from worldmodel.training.loop import DivergedError, Interrupted, train
 
 CONFIG = TrainingConfig(
     batch=2, clip=1, learning_rate=3e-3, minutes=100.0, steps=12, warmup_steps=2, log_every_steps=1, cooldown=0.0
@@ -110,7 +110,7 @@ def test_nan_stops_the_run_and_reaches_no_checkpoint(tmp_path: Path) -> None:
     config = TrainingConfig(**(vars(CONFIG) | {"steps": 4}))
     train(Line(), config, tmp_path)
     before = weights(tmp_path)
-    with pytest.raises(Diverged, match="not finite at step 6"):
+    with pytest.raises(DivergedError, match="not finite at step 6"):
         train(Line(fail_at=2), CONFIG, tmp_path, resume=True)
     assert_same(weights(tmp_path), before)
     assert all(tensor.isfinite().all() for tensor in before.values())
@@ -168,12 +168,13 @@ def test_the_tokenizers_run_resumes_bitwise(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    """Under torchrun two gloo processes train, save one checkpoint, and a SIGTERM of the group saves and can be resumed."""
+    """Under torchrun two gloo processes train one model together and save one checkpoint."""
     data = record_toy(tmp_path / "data")
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
         "-m", "worldmodel", "train-tokenizer", "--data", str(data), "--out", str(tmp_path / "out"),
-        "--steps", "6", "--set", "hidden_dim=16", "--set", "residual_dim=8", "--set", "codebook_size=16", "--set", "batch=2",
+        "--steps", "6", "--set", "hidden_dim=16", "--set", "residual_dim=8", "--set", "codebook_size=16",
+        "--set", "batch=2",
     ]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)

@@ -58,9 +58,10 @@ class ContextBlock(nn.Module):
         return rearrange(attended, "(b n) t d -> b t n d", b=b)
 
     def _bias(self, queries: int, keys: int) -> Tensor:
-        """What is added to the scores of the last `queries` of `keys` frames: less for older ones, -inf past the window.
+        """What is added to the scores of the last `queries` of `keys` frames: less for older ones.
 
-        Each head forgets at its own fixed speed (Press et al. 2022). (1 heads queries keys)
+        Each head forgets at its own fixed speed (Press et al. 2022), and nothing is seen past the window.
+        (1 heads queries keys)
         """
         device = self.slopes.device
         age = torch.arange(keys - queries, keys, device=device)[:, None] - torch.arange(keys, device=device)

@@ -1,7 +1,7 @@
 """The code decoder: features of the next frame and its codes of earlier waves -> a distribution for each code.
 
-One stream of states works for any order: the state of a position carries the codes of its known neighbours, and it attends
-to the positions of its own and earlier waves. The codes of one patch follow one another in a short chain.
+One stream of states works for any order: the state of a position carries the codes of its known neighbours, and it
+attends to the positions of its own and earlier waves. The codes of one patch follow one another in a short chain.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ChainHead(nn.Module):
         return self._logits(hidden + torch.stack(told, dim=-2))
 
     def step(self, hidden: Tensor, vectors: list[Tensor]) -> Tensor:
-        """Return the logits (... k) of the code after those whose vectors (... c) are known; hidden is (... links d)."""
+        """Return the logits (... k) of the code after those with `vectors` (... c); hidden is (... links d)."""
         j = len(vectors)
         told = self.known[j - 1](torch.cat(vectors, dim=-1)) if j else 0.0
         return self._logits(hidden[..., j, :] + told)
@@ -140,8 +140,8 @@ class CodeDecoder(nn.Module):
             positions = self.sequence[slice(*bounds)]
             x = inputs[:, positions] + self.codes(self._known(marked, self.neighbours[positions]))
             rotary = self.rotary[:, positions]
-            for block, cache in zip(self.blocks, caches, strict=True):
-                x = block.step(x, rotary, cache, bounds)
+            for layer, block in enumerate(self.blocks):
+                x = block.step(x, rotary, caches[layer], bounds)
             chosen, vectors = self._sample_chain(F.rms_norm(x, x.shape[-1:]), code_vectors, positions, pick)
             codes[:, positions] = chosen
             marked[:, positions] = F.pad(vectors, (0, 1), value=1.0)
@@ -161,5 +161,5 @@ class CodeDecoder(nn.Module):
 
 
 def _marked(vectors: Tensor) -> Tensor:
-    """Return (b n links c) as (b n+1 links*c+1): a channel of ones for "known", and a last row of zeros for "unknown"."""
+    """Return (b n links c) as (b n+1 links*c+1): a channel of ones, "known", and a last row of zeros, "unknown"."""
     return F.pad(F.pad(vectors.flatten(2), (0, 1), value=1.0), (0, 0, 0, 1))

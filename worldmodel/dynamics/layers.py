@@ -12,7 +12,8 @@ def rotary_table(grid: int, head_dim: int) -> Tensor:
     """Return cosines and sines for the positions of a grid: (2 n head_dim).
 
     Half of a head's channels turn with the row and half with the column (rotary positions, Su et al. 2021, in two
-    dimensions), so attention depends on where a patch lies relative to another: shifts of the view become one thing to learn.
+    dimensions), so attention depends on where patches lie relative to one another: a shift of the view becomes one
+    thing to learn.
     """
     quarter = head_dim // 4
     speeds = 2.0 * (0.05 ** (torch.arange(quarter) / max(1, quarter - 1)))  # radians a patch: from 2 to 0.1

@@ -122,7 +122,7 @@ class Dynamics(nn.Module):
     def sample_frame(self, features: Tensor, *, noise: Tensor, temperature: float = 1.0, top_k: int = 0) -> FrameCodes:
         """Return the next frame's codes (b h w), drawn wave by wave from features (b n d).
 
-        `noise` is uniform in 0..1, (b n links): one number for each code, so codes do not depend on how they are computed.
+        `noise` is uniform in 0..1, (b n links): one number a code, so codes do not depend on how they are computed.
         """
 
         def pick(logits: Tensor, positions: Tensor, link: int) -> Tensor:

@@ -1,8 +1,8 @@
 """The order in which the codes of a frame are sampled, as waves.
 
-Every position of the grid of patches has a wave. The positions of one wave are sampled together, given all earlier waves.
-Training masks and sampling both come from the same `Order`, so sampling is exact for the model that was trained. Raster, one
-position a wave, is the definition of correctness; fewer waves are faster and cost likelihood.
+Every position of the grid of patches has a wave. The positions of one wave are sampled together, given all earlier
+waves. Training masks and sampling both come from the same `Order`, so sampling is exact for the model that was trained.
+Raster, one position a wave, is the definition of correctness; fewer waves are faster and cost likelihood.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from torch import Tensor
 def sample(logits: Tensor, noise: Tensor, *, temperature: float = 1.0, top_k: int = 0) -> Tensor:
     """Return codes (...) drawn from softmax(logits / temperature) by inverting its distribution function at `noise`.
 
-    The code depends on its own logits and its own number only, so the same noise gives the same codes in whatever order or
-    batch they are computed.
+    The code depends on its own logits and its own number only, so the same noise gives the same codes in whatever order
+    or batch they are computed.
 
     Args:
         logits: (... k).

@@ -37,8 +37,8 @@ class TokenizerLosses:
 class Tokenizer(nn.Module):
     """VQ-VAE: uint8 frames (b t H W 3) <-> codes (b t h w) of a codebook of K.
 
-    The decoder's likelihood is a Gaussian around each pixel value, in grey levels, with one learned deviation that never
-    falls below one grey level. There the density summed over the whole numbers is 1 within 1e-8, so the negative
+    The decoder's likelihood is a Gaussian around each pixel value, in grey levels, with one learned deviation that
+    never falls below one grey level. There the density summed over the whole numbers is 1 within 1e-8, so the negative
     log-likelihood is a real code length and bits/dim can be compared.
     """
 
@@ -49,6 +49,9 @@ class Tokenizer(nn.Module):
         self.decoder = decoder(config)
         self.codebook = make_codebook(config)
         self.log_deviation = nn.Parameter(torch.tensor(math.log(20.0)))  # grey levels
+        for weight in self.parameters():  # the layout in which convolutions are fastest on a CPU
+            if weight.ndim == 4:
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
     @property
     def device(self) -> torch.device:
@@ -94,8 +97,8 @@ class Tokenizer(nn.Module):
     def loss(self, frames: FrameTensor, *, restart: bool = True, generator: torch.Generator) -> TokenizerLosses:
         """Return the three-term loss (eq. 3) of frames uint8 (b t H W 3), and let the codebook learn.
 
-        -log p(x | z_q) + ||sg[z_e] - e||^2 + beta ||z_e - sg[e]||^2, all per pixel value of the frame. `restart` lets the
-        codebook revive dead codes; `generator` (on the CPU) chooses where.
+        -log p(x | z_q) + ||sg[z_e] - e||^2 + beta ||z_e - sg[e]||^2, all per pixel value of the frame. `restart` lets
+        the codebook revive dead codes; `generator` (on the CPU) chooses where.
         """
         pixels = frames.flatten(0, 1)
         latents = self.latents(pixels)
@@ -133,7 +136,7 @@ class Tokenizer(nn.Module):
         checkpoint = read(directory, kind="tokenizer")
         tokenizer = cls(from_dict(TokenizerConfig, checkpoint.config))
         load_weights(tokenizer, checkpoint, directory)
-        return tokenizer.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        return tokenizer.eval().requires_grad_(False)
 
     def _nll(self, mse: Tensor) -> Tensor:
         log_deviation = self.log_deviation.clamp(min=0.0)

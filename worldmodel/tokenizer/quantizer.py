@@ -1,4 +1,4 @@
-"""The codebook: which code a latent becomes, and how the codes learn (van den Oord et al. 2017, sec. 3 and appendix A.1).
+"""The codebook: which code a latent becomes, and how codes learn (van den Oord et al. 2017, sec. 3, appendix A.1).
 
 Two codebooks with one interface. `GradientCodebook` follows the gradient of eq. 3's second term; `EMACodebook` keeps
 each code at a running mean of the latents assigned to it, and restarts the codes that nothing is assigned to.

@@ -105,8 +105,8 @@ class CodeClips:
 def cached_codes(dataset: EpisodeDataset, tokenizer: Tokenizer, *, directory: Path) -> np.ndarray:
     """Return the codes of every frame of a data set, uint16 (frames h w), memory-mapped from `directory`.
 
-    They are computed at the first call for this data set and this tokenizer, by all processes of a distributed run together.
-    Finished episodes are marked, so an interrupted computation goes on where it stopped.
+    They are computed at the first call for this data set and this tokenizer, by all processes of a distributed run
+    together. Finished episodes are marked, so an interrupted computation goes on where it stopped.
     """
     name = f"{dataset.fingerprint[:12]}-{tokenizer.fingerprint()[:12]}"
     path, marks_path = directory / f"codes-{name}.npy", directory / f"codes-{name}.done.npy"

@@ -33,8 +33,6 @@ DEFAULTS = TrainingConfig(
 class DynamicsStage:
     """What the loop needs to train the dynamics of a tokenizer's codes."""
 
-    model: Dynamics
-
     def __init__(
         self,
         dataset: EpisodeDataset,
@@ -91,7 +89,7 @@ class DynamicsStage:
         return sum(parts) / len(codes)
 
     def sheet(self, model: nn.Module, path: Path) -> None:
-        """Draw held-out clips in pairs of rows: above, the real frames' reconstructions; below, context and imagined."""
+        """Draw held-out clips in pairs of rows: the real frames' reconstructions, then context and imagined."""
         assert isinstance(model, Dynamics)
         codes, actions = (part[:: HELD_OUT_CLIPS // SHEET_CLIPS][:SHEET_CLIPS] for part in self.held_out)
         simulator = Simulator(self.tokenizer, model)

@@ -32,7 +32,9 @@ from .state import DIRECTORY, load_state, save_state
 class Stage(Protocol):
     """What the tokenizer's and the dynamics' training bring to the loop. `model(...)` returns losses with a `total`."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """Return the model to train."""
 
     def identity(self) -> dict[str, Any]:
         """Return, JSON-ready, what must not change when a run is resumed."""
@@ -62,7 +64,7 @@ class Progress:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - not an error
     """A signal asked the run to stop. Its state is saved."""
 
     def __init__(self, number: int) -> None:
@@ -70,7 +72,7 @@ class Interrupted(Exception):
         self.number = number
 
 
-class Diverged(RuntimeError):
+class DivergedError(RuntimeError):
     """The loss or a gradient is not finite."""
 
 
@@ -79,7 +81,7 @@ def train(stage: Stage, config: TrainingConfig, out: Path, *, resume: bool = Fal
 
     Raises:
         ValueError: if `out` holds a run and `resume` is False, or it is another run's.
-        Diverged: if the loss is not finite; the last saved checkpoint is intact.
+        DivergedError: if the loss is not finite; the last saved checkpoint is intact.
         Interrupted: on SIGINT or SIGTERM, after saving.
     """
     limit_threads()
@@ -162,7 +164,7 @@ class _Run:
         norm = nn.utils.clip_grad_norm_(self.stage.model.parameters(), self.config.gradient_clip)
         row = {name: float(value.detach()) for name, value in losses.items()} | {"gradient_norm": float(norm)}
         if not math.isfinite(row["total"]) or not math.isfinite(row["gradient_norm"]):
-            raise Diverged(
+            raise DivergedError(
                 f"the loss is not finite at step {step} (loss {row['total']}, gradient {row['gradient_norm']}); "
                 f"the last good state is in {self.out}: resume with a lower learning rate"
             )

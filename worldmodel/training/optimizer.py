@@ -50,7 +50,7 @@ def make_optimizers(model: nn.Module, config: TrainingConfig) -> list[optim.Opti
 
 
 def rate_factor(step: int, progress: float, config: TrainingConfig) -> float:
-    """Return the share of the peak learning rate: warm up, stay, and fall linearly to zero over the last part of the run.
+    """Return the share of the peak learning rate: warm up, stay, fall linearly to zero over the last part of the run.
 
     `progress` is the share of the run that is done, by steps or by minutes.
     """

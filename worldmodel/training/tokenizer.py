@@ -27,15 +27,13 @@ DEFAULTS = TrainingConfig(batch=16, clip=1, learning_rate=1e-3, weight_decay=0.0
 class TokenizerStage:
     """What the loop needs to train a tokenizer."""
 
-    model: Tokenizer
-
     def __init__(self, dataset: EpisodeDataset, config: TokenizerConfig, training: TrainingConfig) -> None:
         if dataset.info.frame_size != config.frame_size:
             raise ValueError(
-                f"the data set's frames have {dataset.info.frame_size} pixels a side and the tokenizer {config.frame_size}"
+                f"the data set's frames are {dataset.info.frame_size} pixels wide, the tokenizer's {config.frame_size}"
             )
         torch.manual_seed(training.seed)
-        self.model = Tokenizer(config).to(memory_format=torch.channels_last)
+        self.model = Tokenizer(config)
         self.batch = training.batch
         self.clips = FrameClips(dataset, clip=training.clip)
         self.fingerprint = dataset.fingerprint
