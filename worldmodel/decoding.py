@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 MAX_MEMORY = 3 << 30
 MAX_CPU_SECONDS = 50
 MAX_PIXELS = 8192 * 8192
+EPSILON = 1e-6  # seconds: a frame that begins at a moment is the one shown
 # Containers that hold their data themselves: playlists, which name other files and addresses, are not among them.
 CONTAINERS = "mov,mp4,matroska,webm,avi,gif,mpegts,mpeg,ogg,flv,asf,h264,hevc"
 OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file,pipe"}
@@ -30,9 +32,22 @@ def decode(path: str, output: BinaryIO, *, frame_size: int, frames_per_second: f
         ValueError: if the file has no video stream or its frames are absurdly large.
         av.FFmpegError: if it cannot be opened or decoded.
     """
+    count = 0
+    for shown, end in _shown(path):
+        if count < max_frames and count / frames_per_second < end - EPSILON:
+            data = square(shown, frame_size).tobytes()
+            while count < max_frames and count / frames_per_second < end - EPSILON:
+                output.write(data)
+                count += 1
+        if count >= max_frames:
+            break
+    return count
+
+
+def _shown(path: str) -> Iterator[tuple[np.ndarray, float]]:
+    """Yield each frame of a video with the second at which it disappears."""
     import av
 
-    count = 0
     with av.open(path, options=OPTIONS) as container:
         if not container.streams.video:
             raise ValueError("there is no video stream in it")
@@ -40,22 +55,16 @@ def decode(path: str, output: BinaryIO, *, frame_size: int, frames_per_second: f
         if stream.width * stream.height > MAX_PIXELS:
             raise ValueError(f"its frames are {stream.width} x {stream.height}, larger than can be handled")
         stream.thread_count = 1
-        shown: np.ndarray | None = None
-        start = None
+        length = float(1 / (stream.average_rate or 25))
+        start = last = None
         for picture in container.decode(stream):
-            time = picture.time if picture.time is not None else count / frames_per_second
+            time = picture.time if picture.time is not None else (last[1] + length if last else 0.0)
             start = time if start is None else start
-            # Every moment before this picture still shows the one before it.
-            while shown is not None and count < max_frames and count / frames_per_second < time - start - 1e-6:
-                output.write(shown.tobytes())
-                count += 1
-            if count >= max_frames:
-                return count
-            shown = square(picture.to_ndarray(format="rgb24"), frame_size)
-        if shown is not None:
-            output.write(shown.tobytes())
-            count += 1
-    return count
+            if last:
+                yield last[0].to_ndarray(format="rgb24"), time - start
+            last = picture, time
+        if last and start is not None:
+            yield last[0].to_ndarray(format="rgb24"), last[1] - start + length
 
 
 def square(frame: np.ndarray, frame_size: int) -> np.ndarray:
