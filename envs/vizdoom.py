@@ -108,6 +108,11 @@ class VizdoomGame:
             variables={} if state is None else _variables(state),
         )
 
+    def bare_step(self, action: int) -> None:
+        """What a step costs the engine and its library alone: no crop, no guard. For benchmarks."""
+        self._engine.make_action(self._presses[action], self._frame_skip)
+        self._engine.get_state()
+
     def close(self) -> None:
         """Stop the engine and remove its directory and shared memory."""
         self._watchdog.close()
@@ -158,6 +163,7 @@ def halve(planes: np.ndarray) -> np.ndarray:
 
 
 def _variables(state: vizdoom.GameState) -> dict[str, float]:
+    assert state.game_variables is not None  # it is when variables were asked for
     return dict(zip(VARIABLES, state.game_variables.tolist(), strict=True))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from ..rollouts import Coverage, EpisodeDataset
 
 
-def dataset_lines(dataset: EpisodeDataset, coverage: Coverage) -> list[str]:
-    """Return what a data set holds, one fact a line."""
+def dataset_lines(dataset: EpisodeDataset, coverage: Coverage | None) -> list[str]:
+    """Return what a data set holds, one fact a line; `coverage` is None where the files cannot be read."""
     info, records = dataset.info, dataset.records
     frames = int(dataset.lengths.sum())
-    size = sum((dataset.path / record.file).stat().st_size for record in records)
+    files = [dataset.path / record.file for record in records]
+    size = sum(file.stat().st_size for file in files if file.is_file())
     ends = f"{sum(r.terminated for r in records)} terminated, {sum(r.truncated for r in records)} truncated"
     seeds = f"seeds {records[0].seed} to {records[-1].seed}" if records else "no seeds yet"
     lines = [
@@ -18,9 +19,11 @@ def dataset_lines(dataset: EpisodeDataset, coverage: Coverage) -> list[str]:
         f"frames    {info.frame_size}x{info.frame_size}, {info.frames_per_second:g} a second, frame skip "
         f"{info.frame_skip}, {frames / info.frames_per_second / 60:,.1f} minutes, "
         f"{size / max(frames, 1) / 1000:.1f} kB each",
-        "actions   " + "  ".join(f"{name} {share:.1%}" for name, share in coverage.action_shares.items()),
     ]
-    if coverage.cells:
+    if coverage is not None:
+        shares = [f"{name} {share:.1%}" for name, share in coverage.action_shares.items()]
+        lines.append("actions   " + "  ".join(shares))
+    if coverage is not None and coverage.cells:
         lines.append(
             f"coverage  {coverage.cells:,} map cells, {coverage.views:,} of their views (cell, heading) seen, "
             f"as even as {coverage.even_views:,.0f}; {coverage.still_share:.1%} of the walking steps against a wall"

@@ -1,0 +1,70 @@
+"""`worldmodel preview`: the episodes of a data set as a film strip and as a video."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import cli
+
+if TYPE_CHECKING:
+    from ..figure import Film
+    from ..rollouts import EpisodeDataset
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """Return the command's argument parser."""
+    result = cli.Parser(prog=prog, description="Draw the beginning of some episodes as a film strip and as a video.")
+    result.add_argument("path", type=Path, metavar="DIR", help="a data set")
+    result.add_argument("--out", type=Path, default=Path("preview"), metavar="DIR", help="where to write")
+    result.add_argument("--episodes", type=int, default=4, metavar="N", help="how many, spread over the data set")
+    result.add_argument("--frames", type=int, default=48, metavar="N", help="how many of each episode")
+    return result
+
+
+def main(args: argparse.Namespace) -> None:
+    """Write preview.png and preview.mp4 and print where they are."""
+    for name, number in (("--episodes", args.episodes), ("--frames", args.frames)):
+        if number < 1:
+            raise cli.UsageError(f"{name} must be at least 1, got {number}")
+    from ..figure import draw_movie, draw_sheet
+    from ..rollouts import EpisodeDataset
+    from ..video import write_video
+
+    dataset = EpisodeDataset(args.path)
+    films = _films(dataset, num_episodes=args.episodes, num_frames=args.frames)
+    rate = dataset.info.frames_per_second
+    args.out.mkdir(parents=True, exist_ok=True)
+    sheet, video = args.out / "preview.png", args.out / "preview.mp4"
+    draw_sheet([[film] for film in films], frames_per_second=rate).save(sheet)
+    columns = max(number for number in (1, 2, 4) if len(films) % number == 0)
+    grid = [films[start : start + columns] for start in range(0, len(films), columns)]
+    write_video(video, draw_movie(grid, frames_per_second=rate), frames_per_second=rate)
+    print(f"{sheet}\n{video}")
+
+
+def _films(dataset: EpisodeDataset, *, num_episodes: int, num_frames: int) -> list[Film]:
+    """Return the first frames of episodes spread over the data set, all of the same length.
+
+    Raises:
+        ValueError: if there are no episodes.
+    """
+    from ..figure import Film
+
+    if not len(dataset):
+        raise ValueError(f"{dataset.path} has no episodes yet")
+    count = min(num_episodes, len(dataset))
+    chosen = [index * len(dataset) // count for index in range(count)]
+    length = min(num_frames, *(int(dataset.lengths[index]) for index in chosen))
+    names = dataset.info.action_names
+    return [
+        Film(
+            label=f"episode {index}",
+            frames=dataset.frames(index, 0, length),
+            num_context=0,
+            kind="real",
+            pressed=("", *(names[action] for action in dataset.actions(index)[: length - 1])),
+        )
+        for index in chosen
+    ]
