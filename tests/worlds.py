@@ -1,0 +1,35 @@
+"""A recorded toy world and a tiny saved model that fits it, for tests of what uses both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from worldmodel.rollouts import CollectConfig, Goal, collect
+
+from tests.models import tiny_dynamics, tiny_tokenizer
+from worldmodel.checkpoint import Checkpoint, write
+from worldmodel.config import to_dict
+from worldmodel.simulator import Simulator
+from worldmodel.training.tokenizer import save_tokenizer
+
+
+def record_toy(path: Path, *, frame_size: int = 32, episodes: int = 3) -> Path:
+    """Record the toy world, at the size and frame skip of the tiny models."""
+    collect(CollectConfig(env="toy", frame_size=frame_size, policy="random"), path, goal=Goal(episodes=episodes))
+    return path
+
+
+def tiny_simulator(**settings: object) -> Simulator:
+    """A simulator of 32x32 frames with random weights; a window of 8 frames."""
+    tokenizer = tiny_tokenizer()
+    dynamics = tiny_dynamics(codebook=tokenizer.codebook.vectors, window=8)
+    return Simulator(tokenizer, dynamics, precision="float32", **settings)  # type: ignore[arg-type]
+
+
+def save_simulator(path: Path) -> Path:
+    """Write the checkpoint of a tiny simulator, as train-dynamics does."""
+    simulator = tiny_simulator()
+    save_tokenizer(simulator.tokenizer, path / "tokenizer", {})
+    config = to_dict(simulator.dynamics.config) | {"tokenizer": simulator.tokenizer.fingerprint()}
+    write(path, Checkpoint(kind="dynamics", config=config, metrics={}, tensors=dict(simulator.dynamics.state_dict())))
+    return path
