@@ -1,19 +1,12 @@
-"""A tiny recorded data set and tiny stages for training tests."""
+"""Tiny stages for training tests."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from worldmodel.rollouts import CollectConfig, EpisodeDataset, Goal, collect
-
 from worldmodel.config import TokenizerConfig, TrainingConfig
+from worldmodel.rollouts import EpisodeDataset
 from worldmodel.training.tokenizer import TokenizerStage
-
-
-def record_toy(path: Path) -> Path:
-    """Record four episodes of the toy world in frames of 32 pixels."""
-    collect(CollectConfig(env="toy", frame_size=32, policy="random"), path, goal=Goal(episodes=4))
-    return path
 
 
 def tiny_tokenizer_stage(data: Path, config: TrainingConfig) -> TokenizerStage:

@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.training.data import record_toy, tiny_tokenizer_stage
+from tests.training.data import tiny_tokenizer_stage
+from tests.worlds import record_toy
 from worldmodel.checkpoint import read
 from worldmodel.config import TrainingConfig
 from worldmodel.training.loop import DivergedError, Interrupted, train
@@ -156,7 +157,7 @@ def test_minutes_end_a_run(tmp_path: Path) -> None:
 
 def test_the_tokenizers_run_resumes_bitwise(tmp_path: Path) -> None:
     """With a real model, codebook statistics included, stop and resume equals no stop."""
-    data = record_toy(tmp_path / "data")
+    data = record_toy(tmp_path / "data", episodes=4)
     for until, out, resume in ((6, "whole", False), (2, "parts", False), (6, "parts", True)):
         config = TrainingConfig(**(vars(CONFIG) | {"steps": until}))
         train(tiny_tokenizer_stage(data, config), config, tmp_path / out, resume=resume)
@@ -169,7 +170,7 @@ def test_the_tokenizers_run_resumes_bitwise(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
     """Under torchrun two gloo processes train one model together and save one checkpoint."""
-    data = record_toy(tmp_path / "data")
+    data = record_toy(tmp_path / "data", episodes=4)
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
         "-m", "worldmodel", "train-tokenizer", "--data", str(data), "--out", str(tmp_path / "out"),

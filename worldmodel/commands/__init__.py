@@ -14,6 +14,7 @@ COMMANDS = {
     "train-tokenizer": ("train_tokenizer", "stage 1: learn to turn frames into codes and back"),
     "train-dynamics": ("train_dynamics", "stage 2: learn which codes follow which, given the actions"),
     "imagine": ("imagine", "imagine the future of a game under your actions, as videos"),
+    "evaluate": ("evaluate", "measure a checkpoint on held-out episodes, beside its baselines"),
     "inspect": ("inspect", "say what is in a data set or checkpoint, and whether it is intact"),
     "preview": ("preview", "draw a film strip and a video of a data set's episodes"),
     "benchmark": ("benchmark", "measure speed"),

@@ -1,0 +1,97 @@
+"""Clips and the code cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import worldmodel.training.data
+from tests.models import tiny_tokenizer
+from tests.worlds import record_toy
+from worldmodel.rollouts import EpisodeDataset
+from worldmodel.training.data import CodeClips, FrameClips, Windows, cached_codes, split_episodes
+
+
+@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=8), clip=st.integers(1, 6), seed=st.integers(0, 1000))
+def test_no_window_crosses_an_episode(lengths: list[int], clip: int, seed: int) -> None:
+    """Every place is a whole clip inside one episode, each place occurs once, and all of them occur."""
+    array = np.array(lengths)
+    if array.max() < clip:
+        with pytest.raises(ValueError, match=f"no episode has {clip} frames"):
+            Windows.over(array, np.arange(len(array)), clip=clip)
+        return
+    windows = Windows.over(array, np.arange(len(array)), clip=clip)
+    places = [windows[i] for i in range(len(windows))]
+    expected = [(e, s) for e, length in enumerate(lengths) for s in range(length - clip + 1)]
+    assert places == expected
+    assert set(windows.draw(np.random.default_rng(seed), 5)) <= set(expected)
+    assert set(windows.spread(3)) <= set(expected)
+
+
+@given(count=st.integers(1, 200))
+def test_held_out_episodes_are_not_trained_on(count: int) -> None:
+    """Training and held-out episodes share none, cover all, and neither is empty; a single episode has to be both."""
+    training, held_out = split_episodes(count)
+    assert len(training)
+    assert len(held_out)
+    if count > 1:
+        assert sorted([*training, *held_out]) == list(range(count))
+
+
+def test_code_clips_align_with_frames(tmp_path: Path) -> None:
+    """A clip's codes are those of the frames at that place, and its actions those taken between them."""
+    dataset = EpisodeDataset(record_toy(tmp_path / "data", episodes=4))
+    tokenizer = tiny_tokenizer()
+    codes = cached_codes(dataset, tokenizer, directory=tmp_path / "codes")
+    clips = CodeClips(dataset, codes, clip=4)
+    frames = FrameClips(dataset, clip=4)
+    for place in ((0, 0), (1, 3), (3, 5)):
+        read, actions = clips.read([place])
+        episode = dataset.episode(place[0])
+        expected = episode.frames[place[1] : place[1] + 4]
+        np.testing.assert_array_equal(frames.read([place])[0], expected)
+        np.testing.assert_array_equal(actions[0], episode.actions[place[1] : place[1] + 3])
+        with torch.autocast("cpu", torch.bfloat16, enabled=False):
+            direct = tokenizer.encode(expected[None])
+        # The cache is computed in the machine's fast number format, so a few codes may differ.
+        assert (read == direct).float().mean() > 0.9
+
+
+def test_codes_are_computed_once_and_go_on_after_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupted computation keeps finished episodes; a finished one is not repeated; the result is the same."""
+    dataset = EpisodeDataset(record_toy(tmp_path / "data", episodes=4))
+    tokenizer = tiny_tokenizer()
+    whole = np.array(cached_codes(dataset, tokenizer, directory=tmp_path / "whole"))
+    encode_episode = worldmodel.training.data._encode_episode
+    encoded: list[int] = []
+
+    def counted(dataset: EpisodeDataset, tokenizer: object, index: int, codes: np.ndarray) -> None:
+        if index == 2 and 2 not in encoded:
+            encoded.append(2)
+            raise KeyboardInterrupt
+        encoded.append(index)
+        encode_episode(dataset, tokenizer, index, codes)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(worldmodel.training.data, "_encode_episode", counted)
+    with pytest.raises(KeyboardInterrupt):
+        cached_codes(dataset, tokenizer, directory=tmp_path / "parts")
+    parts = np.array(cached_codes(dataset, tokenizer, directory=tmp_path / "parts"))
+    cached_codes(dataset, tokenizer, directory=tmp_path / "parts")
+    assert encoded == [0, 1, 2, 2, 3]
+    np.testing.assert_array_equal(parts, whole)
+
+
+def test_another_tokenizer_has_another_cache(tmp_path: Path) -> None:
+    """Codes of one tokenizer are never taken for another's."""
+    dataset = EpisodeDataset(record_toy(tmp_path / "data", episodes=4))
+    first, second = tiny_tokenizer(), tiny_tokenizer()
+    second.codebook.vectors = torch.flip(second.codebook.vectors, [0])
+    codes = [np.array(cached_codes(dataset, t, directory=tmp_path / "codes")) for t in (first, second)]
+    np.testing.assert_array_equal(codes[0], 15 - codes[1].astype(int))

@@ -1,0 +1,70 @@
+"""Optimizers, schedule, averaged weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from tests.models import tiny_dynamics
+from worldmodel.config import TrainingConfig
+from worldmodel.training.optimizer import averaged, make_optimizers, rate_factor, set_rate
+
+CONFIG = TrainingConfig(batch=1, clip=2, learning_rate=1e-3, muon_learning_rate=5e-3, warmup_steps=10, cooldown=0.5)
+
+
+def test_every_weight_is_trained_by_exactly_one_optimizer() -> None:
+    """Muon gets hidden matrices only; tables, vectors and biases go to AdamW; nothing is forgotten."""
+    dynamics = tiny_dynamics()
+    adamw, muon = make_optimizers(dynamics, CONFIG)
+    in_adamw = [id(p) for group in adamw.param_groups for p in group["params"]]
+    in_muon = [id(p) for group in muon.param_groups for p in group["params"]]
+    everything = in_adamw + in_muon
+    assert sorted(everything) == sorted(id(p) for p in dynamics.parameters())
+    names = {id(p): name for name, p in dynamics.named_parameters()}
+    assert {names[i] for i in in_adamw} >= {"context.actions", "decoder.head.table", "context.blocks.0.modulation"}
+    assert all(p.ndim == 2 for group in muon.param_groups for p in group["params"])
+    assert len(in_muon) > 10
+
+
+def test_without_muon_adamw_trains_all() -> None:
+    """A Muon rate of 0 leaves one optimizer; biases and norms are not decayed."""
+    config = TrainingConfig(batch=1, clip=2, learning_rate=1e-3, weight_decay=0.1)
+    (adamw,) = make_optimizers(nn.Linear(3, 2), config)
+    assert [group["weight_decay"] for group in adamw.param_groups] == [0.1, 0.0]
+
+
+def test_the_rate_warms_up_stays_and_falls_to_zero() -> None:
+    """Linear up over the warm-up, flat, then linear down to zero over the last half of the run."""
+    assert rate_factor(0, 0.0, CONFIG) == pytest.approx(0.1)
+    assert rate_factor(9, 0.1, CONFIG) == 1
+    assert rate_factor(100, 0.5, CONFIG) == 1
+    assert rate_factor(100, 0.75, CONFIG) == pytest.approx(0.5)
+    assert rate_factor(100, 1.0, CONFIG) == 0
+    optimizers = make_optimizers(tiny_dynamics(), CONFIG)
+    for factor in (0.5, 0.25):  # relative to the peak, not to the last rate
+        set_rate(optimizers, factor)
+        rates = {group["lr"] for optimizer in optimizers for group in optimizer.param_groups}
+        assert rates == {1e-3 * factor, 5e-3 * factor}
+
+
+def test_averaged_weights_follow_quickly_then_slowly() -> None:
+    """The average copies the first weights, then moves by 9/(10+n), and by 1 - decay in the long run."""
+    model = nn.Linear(1, 1, bias=False)
+    mean = averaged(model, 0.99)
+    expected = 0.0
+    for n in range(2000):
+        value = float(n % 7)
+        model.weight.data.fill_(value)
+        mean.update_parameters(model)
+        expected = value if n == 0 else expected + (value - expected) * max(0.01, 9 / (10 + n))
+        assert mean.module.weight.item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_buffers_are_copied_not_averaged() -> None:
+    """Counters and codebook statistics of the averaged model are the model's own."""
+    model = nn.BatchNorm1d(2)
+    mean = averaged(model, 0.9)
+    model.running_mean.fill_(5.0)
+    mean.update_parameters(model)
+    assert torch.equal(mean.module.running_mean, torch.full((2,), 5.0))
