@@ -128,6 +128,7 @@ class TrainingConfig:
     minutes: float = 60.0
     batch: int  # clips a step, in each process
     clip: int  # frames a clip
+    episodes: int = 0  # use the first so many of the data set; 0 means all
     learning_rate: float
     muon_learning_rate: float = 0.0  # of the hidden matrices; 0 trains them with AdamW as well
     weight_decay: float = 0.01

@@ -14,7 +14,7 @@ import worldmodel.training.data
 from tests.models import tiny_tokenizer
 from tests.worlds import record_toy
 from worldmodel.rollouts import EpisodeDataset
-from worldmodel.training.data import CodeClips, FrameClips, Windows, cached_codes, split_episodes
+from worldmodel.training.data import CodeClips, FrameClips, Windows, cached_codes, first_episodes, split_episodes
 
 
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=8), clip=st.integers(1, 6), seed=st.integers(0, 1000))
@@ -86,6 +86,23 @@ def test_codes_are_computed_once_and_go_on_after_an_interruption(
     cached_codes(dataset, tokenizer, directory=tmp_path / "parts")
     assert encoded == [0, 1, 2, 2, 3]
     np.testing.assert_array_equal(parts, whole)
+
+
+def test_only_the_episodes_asked_for_are_encoded(tmp_path: Path) -> None:
+    """With a number of episodes, the rest stays zero until it is asked for, and no clip comes from the rest."""
+    dataset = EpisodeDataset(record_toy(tmp_path / "data", episodes=4))
+    tokenizer = tiny_tokenizer()
+    first = int(dataset.lengths[:3].sum())
+    part = np.array(cached_codes(dataset, tokenizer, directory=tmp_path / "codes", episodes=3))
+    assert part[:first].any()
+    assert not part[first:].any()
+    clips = CodeClips(dataset, part, clip=4, episodes=3)
+    assert {clips.training[i][0] for i in range(len(clips.training))} == {0, 1}
+    whole = np.array(cached_codes(dataset, tokenizer, directory=tmp_path / "codes"))
+    np.testing.assert_array_equal(whole[:first], part[:first])
+    assert whole[first:].any()
+    with pytest.raises(ValueError, match="has 4 episodes"):
+        first_episodes(dataset, 5)
 
 
 def test_another_tokenizer_has_another_cache(tmp_path: Path) -> None:

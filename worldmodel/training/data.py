@@ -71,9 +71,9 @@ def split_episodes(count: int) -> tuple[np.ndarray, np.ndarray]:
 class FrameClips:
     """Clips of frames, read from the data set when they are drawn."""
 
-    def __init__(self, dataset: EpisodeDataset, *, clip: int) -> None:
+    def __init__(self, dataset: EpisodeDataset, *, clip: int, episodes: int = 0) -> None:
         self.dataset = dataset
-        training, held_out = split_episodes(len(dataset))
+        training, held_out = split_episodes(episodes or len(dataset))
         self.training = Windows.over(dataset.lengths, training, clip=clip)
         self.held_out = Windows.over(dataset.lengths, held_out, clip=clip)
 
@@ -86,11 +86,12 @@ class FrameClips:
 class CodeClips:
     """Clips of codes with the actions between them, from the code cache."""
 
-    def __init__(self, dataset: EpisodeDataset, codes: np.ndarray, *, clip: int) -> None:
+    def __init__(self, dataset: EpisodeDataset, codes: np.ndarray, *, clip: int, episodes: int = 0) -> None:
         self.codes = codes
         self.first = np.concatenate([[0], np.cumsum(dataset.lengths)[:-1]])
-        self.actions = [dataset.actions(i) for i in range(len(dataset))]
-        training, held_out = split_episodes(len(dataset))
+        count = episodes or len(dataset)
+        self.actions = [dataset.actions(i) for i in range(count)]
+        training, held_out = split_episodes(count)
         self.training = Windows.over(dataset.lengths, training, clip=clip)
         self.held_out = Windows.over(dataset.lengths, held_out, clip=clip)
 
@@ -102,11 +103,23 @@ class CodeClips:
         return torch.from_numpy(np.stack(codes).astype(np.int64)), torch.from_numpy(np.stack(actions).astype(np.int64))
 
 
-def cached_codes(dataset: EpisodeDataset, tokenizer: Tokenizer, *, directory: Path) -> np.ndarray:
+def first_episodes(dataset: EpisodeDataset, number: int) -> int:
+    """Return how many episodes to use when `number` are asked for, 0 meaning all.
+
+    Raises:
+        ValueError: if the data set has fewer.
+    """
+    if not 0 <= number <= len(dataset):
+        raise ValueError(f"the data set has {len(dataset)} episodes, episodes={number} asks for others (0 means all)")
+    return number or len(dataset)
+
+
+def cached_codes(dataset: EpisodeDataset, tokenizer: Tokenizer, *, directory: Path, episodes: int = 0) -> np.ndarray:
     """Return the codes of every frame of a data set, uint16 (frames h w), memory-mapped from `directory`.
 
-    They are computed at the first call for this data set and this tokenizer, by all processes of a distributed run
-    together. Finished episodes are marked, so an interrupted computation goes on where it stopped.
+    With `episodes`, only those of the first so many are filled in. They are computed at the first call for this data
+    set and this tokenizer, by all processes of a distributed run together. Finished episodes are marked, so an
+    interrupted computation goes on where it stopped.
     """
     name = f"{dataset.fingerprint[:12]}-{tokenizer.fingerprint()[:12]}"
     path, marks_path = directory / f"codes-{name}.npy", directory / f"codes-{name}.done.npy"
@@ -118,7 +131,7 @@ def cached_codes(dataset: EpisodeDataset, tokenizer: Tokenizer, *, directory: Pa
         _reserve(marks_path, (len(dataset),), np.bool_)
     processes.wait_for_everyone()
     marks = np.load(marks_path, mmap_mode="r+")
-    missing = np.flatnonzero(~marks)[processes.process_index :: processes.num_processes]
+    missing = np.flatnonzero(~marks[: episodes or None])[processes.process_index :: processes.num_processes]
     if len(missing):
         codes = np.load(path, mmap_mode="r+")
         first = np.concatenate([[0], np.cumsum(dataset.lengths)])

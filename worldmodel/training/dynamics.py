@@ -18,7 +18,7 @@ from ..runtime import autocast
 from ..simulator import Simulator
 from ..tokenizer.model import Tokenizer
 from ..types import NO_ACTION
-from .data import CodeClips, cached_codes
+from .data import CodeClips, cached_codes, first_episodes
 from .tokenizer import save_tokenizer
 
 HELD_OUT_CLIPS = 24
@@ -26,7 +26,7 @@ HELD_OUT_AT_ONCE = 4
 SHEET_CONTEXT, SHEET_CLIPS = 4, 3
 
 DEFAULTS = TrainingConfig(
-    batch=2, clip=11, learning_rate=1e-3, muon_learning_rate=5e-3, weight_decay=0.01, minutes=60.0, ema_decay=0.998
+    batch=1, clip=11, learning_rate=2e-3, muon_learning_rate=4e-3, weight_decay=0.01, minutes=60.0, ema_decay=0.998
 )
 
 
@@ -46,9 +46,10 @@ class DynamicsStage:
         self.tokenizer = tokenizer
         self.tokenizer_metrics = tokenizer_metrics
         self.fingerprints = {"data": dataset.fingerprint, "tokenizer": tokenizer.fingerprint()}
-        codes = cached_codes(dataset, tokenizer, directory=cache)
+        episodes = first_episodes(dataset, training.episodes)
+        codes = cached_codes(dataset, tokenizer, directory=cache, episodes=episodes)
         self.batch = training.batch
-        self.clips = CodeClips(dataset, codes, clip=training.clip)
+        self.clips = CodeClips(dataset, codes, clip=training.clip, episodes=episodes)
         self.held_out = self.clips.read(self.clips.held_out.spread(HELD_OUT_CLIPS))
         torch.manual_seed(training.seed)
         self.model = Dynamics(config, tokenizer.codebook.vectors)

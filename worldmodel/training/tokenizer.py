@@ -15,7 +15,7 @@ from ..checkpoint import Checkpoint, write
 from ..config import TokenizerConfig, TrainingConfig, to_dict
 from ..rollouts import EpisodeDataset
 from ..tokenizer.model import Tokenizer
-from .data import FrameClips
+from .data import FrameClips, first_episodes
 
 RESTART_UNTIL = 0.7  # share of the run; after it the codes settle and none is restarted
 HELD_OUT_FRAMES = 256
@@ -35,7 +35,8 @@ class TokenizerStage:
         torch.manual_seed(training.seed)
         self.model = Tokenizer(config)
         self.batch = training.batch
-        self.clips = FrameClips(dataset, clip=training.clip)
+        episodes = first_episodes(dataset, training.episodes)
+        self.clips = FrameClips(dataset, clip=training.clip, episodes=episodes)
         self.fingerprint = dataset.fingerprint
         self.held_out = self.clips.read(self.clips.held_out.spread(HELD_OUT_FRAMES))[:, :1]
 
