@@ -1,1 +1,60 @@
 """A video world model: it watches a game, learns it, and becomes it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .dynamics.model import Dynamics
+    from .envs import make_env
+    from .imagination import imagine_videos
+    from .rollouts import CollectConfig, Episode, EpisodeDataset, collect
+    from .simulator import Imagined, Simulator
+    from .tokenizer.model import Tokenizer
+    from .video import VideoWriter, read_video, write_video
+
+__all__ = [
+    "CollectConfig",
+    "Dynamics",
+    "Episode",
+    "EpisodeDataset",
+    "Imagined",
+    "Simulator",
+    "Tokenizer",
+    "VideoWriter",
+    "collect",
+    "imagine_videos",
+    "make_env",
+    "read_video",
+    "write_video",
+]
+
+# Where each name lives. It is imported when it is first used: `import worldmodel` loads neither torch nor a game.
+_HOMES = {
+    "CollectConfig": ".rollouts",
+    "Dynamics": ".dynamics.model",
+    "Episode": ".rollouts",
+    "EpisodeDataset": ".rollouts",
+    "Imagined": ".simulator",
+    "Simulator": ".simulator",
+    "Tokenizer": ".tokenizer.model",
+    "VideoWriter": ".video",
+    "collect": ".rollouts",
+    "imagine_videos": ".imagination",
+    "make_env": ".envs",
+    "read_video": ".video",
+    "write_video": ".video",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

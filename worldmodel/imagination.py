@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .action_script import Script, file_names
+from .action_script import Script, file_names, parse
 from .figure import Film, draw_movie, draw_sheet
 from .simulator import Simulator
 from .sources import Context, Source, load_context
@@ -38,39 +39,43 @@ def no_report(stage: str, done: int, total: int) -> None:
 
 def imagine_videos(
     simulator: Simulator,
-    scripts: Sequence[Script],
-    source: Source,
+    action: str,
     *,
-    num_context: int,
-    num_steps: int,
-    out: Path,
+    source: str = str(EPISODES),
+    num_context: int = 6,
+    num_steps: int = 10,
+    out: str | os.PathLike[str] = "imagined",
     seed: int = 0,
     truth: bool = False,
     about: Mapping[str, Any] | None = None,
     report: Report = no_report,
 ) -> Written:
-    """Imagine the future of `num_context` frames of `source` under each of `scripts`; leave videos in `out`.
+    """Imagine the future of `num_context` real frames, a video for each script in `action`, into the directory `out`.
 
     Args:
+        action: what to press, in the grammar of `action_script`: `forward,right` makes two videos.
+        source: where the real frames come from, in the form of `sources`; by default the package's own episodes.
         truth: show the real game's future under the same actions beside each.
         about: what else the JSON record says.
         report: is called with (stage, steps done, steps) as it goes.
 
     Raises:
-        ValueError: if the source cannot be read or does not fit, or a script is longer than `num_steps`.
+        ValueError: if an action is unknown or a script too long, or the source cannot be read or does not fit.
         OSError: if `out` cannot be written.
     """
-    context = load_context(source, simulator, num_frames=num_context, horizon=num_steps, seed=seed)
+    scripts = parse(action, simulator.action_names)
+    context = load_context(Source.parse(source), simulator, num_frames=num_context, horizon=num_steps, seed=seed)
     real = real_futures(context, [script.names(num_steps) for script in scripts]) if truth else []
     futures = imagine_futures(simulator, context, scripts, num_steps=num_steps, seed=seed, report=report)
     described = {
+        "action": action,
         **(about or {}),
         "seed": seed,
         "temperature": simulator.temperature,
         "top_k": simulator.top_k,
         "frame_rate": simulator.frames_per_second,
     }
-    return write_films(simulator, futures, out, real=real, about=described, report=report)
+    return write_films(simulator, futures, Path(out), real=real, about=described, report=report)
 
 
 @dataclass(frozen=True, kw_only=True)

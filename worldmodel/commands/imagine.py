@@ -13,7 +13,6 @@ from .cli import Parser, UsageError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from ..action_script import Script
     from ..simulator import Simulator
 
 LINE_EVERY_SECONDS = 5.0
@@ -61,27 +60,26 @@ def main(args: argparse.Namespace) -> None:
         raise ValueError(f"cannot write to --out {args.out}: {error.strerror}") from error
     from ..imagination import EPISODES, imagine_videos
     from ..simulator import PRETRAINED, Simulator
-    from ..sources import Source
 
     checkpoint = args.checkpoint or PRETRAINED
     simulator = Simulator.from_pretrained(checkpoint, temperature=args.temperature, top_k=args.top_k)
-    scripts = _scripts(args, simulator)
+    _check_actions(args, simulator)
     with _Progress() as progress:
         written = imagine_videos(
             simulator,
-            scripts,
-            Source.parse(args.source or str(EPISODES)),
+            args.action,
+            source=args.source or str(EPISODES),
             num_context=args.context,
             num_steps=args.steps,
             out=args.out,
             seed=args.seed,
             truth=args.truth,
-            about={"action": args.action, "checkpoint": str(checkpoint)},
+            about={"checkpoint": str(checkpoint)},
             report=progress.report,
         )
     for path in (*written.videos, written.movie, written.sheet, written.record):
         print(path)
-    count = len(scripts) * args.steps
+    count = len(written.videos) * args.steps
     real_time = f"real time is {simulator.frames_per_second:g}"
     print(f"{count} frames imagined, {written.frames_per_second:.1f} frames/s ({real_time})")
 
@@ -96,8 +94,8 @@ def _check_numbers(args: argparse.Namespace) -> None:
         raise UsageError(f"--seed must be 0 to {MAX_SEEDS - 1}, got {args.seed}")
 
 
-def _scripts(args: argparse.Namespace, simulator: Simulator) -> tuple[Script, ...]:
-    """Return what is to be pressed, or say why it cannot be."""
+def _check_actions(args: argparse.Namespace, simulator: Simulator) -> None:
+    """Say what is wrong with the command line as far as it depends on the model."""
     from ..action_script import parse
 
     if args.context > simulator.window:
@@ -110,7 +108,6 @@ def _scripts(args: argparse.Namespace, simulator: Simulator) -> tuple[Script, ..
         raise UsageError(str(error)) from error
     if args.truth and any(script.is_none for script in scripts):
         raise UsageError("--truth needs actions: the real game has no future without any ('none')")
-    return scripts
 
 
 class _Progress:

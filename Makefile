@@ -1,0 +1,42 @@
+# Every target works on a fresh clone; PYTHON names the interpreter that makes .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2
+
+.PHONY: demo test check clean
+
+demo: .venv/installed
+	$(BIN)/imagine --context 6 --steps 10 --action forward,right
+	@echo "Open imagined/imagine.mp4 and imagined/imagine.png."
+
+test: .venv/installed-dev
+	$(PYTEST) -m "not slow"
+	$(PYTEST) -m slow
+
+check: .venv/installed-dev build/typed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=build/typed $(BIN)/mypy
+	$(PYTEST) -m "not slow"
+
+clean:
+	rm -rf .venv build dist imagined *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet -c constraints.txt -e .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+# The package as it is installed, for mypy: envs/ and rollouts/ inside worldmodel/.
+.PHONY: build/typed
+build/typed:
+	rm -rf $@
+	mkdir -p $@/worldmodel
+	ln -s $(CURDIR)/worldmodel/* $(CURDIR)/envs $(CURDIR)/rollouts $@/worldmodel/
