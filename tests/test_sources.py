@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from worldmodel.rollouts import EpisodeDataset
 
 from tests.worlds import record_toy, tiny_simulator
+from worldmodel.rollouts import EpisodeDataset
 from worldmodel.simulator import Simulator
 from worldmodel.sources import Context, Source, load_context, motion, moving_start, view_changes
 from worldmodel.video import write_video

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from worldmodel.rollouts import CollectConfig, EpisodeDataset, Goal, collect
 
 from tests.worlds import record_toy, tiny_simulator
+from worldmodel.rollouts import CollectConfig, EpisodeDataset, Goal, collect
 from worldmodel.sources import Context, Origin, Source, load_context
 from worldmodel.truth import real_futures
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worldmodel.rollouts import CollectConfig, Goal, collect
-
 from tests.models import tiny_dynamics, tiny_tokenizer
 from worldmodel.checkpoint import Checkpoint, write
 from worldmodel.config import to_dict
+from worldmodel.rollouts import CollectConfig, Goal, collect
 from worldmodel.simulator import Simulator
 from worldmodel.training.tokenizer import save_tokenizer
 

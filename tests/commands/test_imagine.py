@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -120,3 +122,25 @@ def test_bad_checkpoints(world: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     captured = capsys.readouterr()
     assert str(model) in captured.err
     assert captured.err.count("\n") == 1
+
+
+WITHOUT_NETWORK = """
+import socket, sys
+def refuse(*_, **__):
+    raise AssertionError("a connection was attempted")
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+from worldmodel.commands import main
+code = main(["imagine"])
+assert not {"vizdoom", "gymnasium"} & set(sys.modules)
+sys.exit(code)
+"""
+
+
+@pytest.mark.slow
+def test_shipped_checkpoint_needs_nothing(tmp_path: Path) -> None:
+    """`imagine` alone uses what ships with the package: no network, no engine, 16 frames in each MP4."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_NETWORK], capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    for name in ("forward", "right", "imagine"):
+        with av.open(str(tmp_path / "imagined" / f"{name}.mp4")) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 16
