@@ -20,6 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from .rollouts.manifest import write_atomically
+
 SCHEMA = 1
 SHARD_BYTES = 15 * 2**20
 INDEX = "config.json"
@@ -87,19 +89,6 @@ def _remove_unlisted(path: Path) -> None:
     for file in path.glob("model-*.safetensors"):
         if _SHARD_NAME.fullmatch(file.name) and file.name not in listed:
             file.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, flush it to the disk, then give it its name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_index(directory: str | os.PathLike[str], *, kind: str) -> dict[str, Any]:

@@ -133,7 +133,7 @@ class CodeDecoder(nn.Module):
         config = self.config
         inputs = self.features(features)
         codes = torch.zeros(b, n, config.codes_per_patch, dtype=torch.int64, device=features.device)
-        marked = torch.zeros(b, n + 1, config.codes_per_patch * config.code_dim + 1, device=features.device)
+        marked = code_vectors.new_zeros(b, n + 1, config.codes_per_patch * config.code_dim + 1)
         heads = config.decoder_dim // config.head_dim
         caches = inputs.new_empty(len(self.blocks), 2, b, heads, n, config.head_dim)
         for bounds in self.order.bounds:
