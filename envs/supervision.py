@@ -106,10 +106,15 @@ class Watchdog:
 
 def sweep() -> None:
     """Remove directories and shared memory of engines whose parent was killed before it could do so itself."""
-    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+    for directory in temporary_directory().glob(f"{PREFIX}*-*"):
         owner = directory.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdigit() and not _is_alive(int(owner)):
             _remove_leftovers(directory)
+
+
+def temporary_directory() -> Path:
+    """Where the engines' directories are."""
+    return Path(tempfile.gettempdir())
 
 
 def _remove_leftovers(directory: Path) -> None:

@@ -20,7 +20,7 @@ VERSION = 1
 
 
 class ToyGame:
-    """The toy world. `angle` is in degrees, `position_x` and `position_y` are in frame widths walked.
+    """The toy world. `angle` is in degrees, `position_x` and `position_y` in 128ths of a frame's width.
 
     Args:
         frame_skip: how many times an action is repeated a step.
@@ -97,7 +97,7 @@ class ToyGame:
         return np.concatenate([self._wall[:, columns], self._floor[rows, : self._frame_size]])
 
     def _variables(self) -> dict[str, float]:
-        walked = self._row / self._frame_size
+        walked = 128 * self._row / self._frame_size
         turned = -360 * self._column / self._wall.shape[1] % 360
         return {"position_x": 0.0, "position_y": walked, "angle": turned}
 

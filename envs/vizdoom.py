@@ -116,20 +116,20 @@ class VizdoomGame:
     def close(self) -> None:
         """Stop the engine and remove its directory and shared memory."""
         self._watchdog.close()
-        self._directory.remove()
+        self.directory.remove()
         with contextlib.suppress(vizdoom.ViZDoomUnexpectedExitException, vizdoom.ViZDoomErrorException):
             self._engine.close()
 
     def _start(self) -> None:
         sweep()
-        self._directory = EngineDirectory(str(Path(vizdoom.__file__).with_name("vizdoom")))
-        self._watchdog = Watchdog(self._directory)
-        self._engine.set_vizdoom_path(str(self._directory.command))
-        self._engine.set_doom_config_path(str(self._directory.path / "_vizdoom.ini"))
+        self.directory = EngineDirectory(str(Path(vizdoom.__file__).with_name("vizdoom")))
+        self._watchdog = Watchdog(self.directory)
+        self._engine.set_vizdoom_path(str(self.directory.command))
+        self._engine.set_doom_config_path(str(self.directory.path / "_vizdoom.ini"))
         try:
             with self._guarded(START_SECONDS):
                 self._engine.init()
-                self._directory.mark_started()
+                self.directory.mark_started()
         except GameDiedError:
             self.close()
             raise
@@ -155,11 +155,16 @@ def halve(planes: np.ndarray) -> np.ndarray:
 
     Eight pixels at a time in 64-bit words: a third of the time of the same sum in 16-bit arrays.
     """
+    if planes.strides[2] != 1:
+        planes = np.ascontiguousarray(planes)
     words = planes.view(np.uint64)
-    pairs = (words & _EVEN_BYTES) + ((words >> np.uint64(8)) & _EVEN_BYTES)
+    pairs = words >> np.uint64(8)
+    pairs &= _EVEN_BYTES
+    pairs += words & _EVEN_BYTES
     sums = pairs[:, 0::2] + pairs[:, 1::2]
-    means = ((sums + _TWO) >> np.uint64(2)) & _EVEN_BYTES
-    return np.ascontiguousarray(means.view(np.uint8)[:, :, ::2])
+    sums += _TWO
+    sums >>= np.uint64(2)
+    return sums.view(np.uint8)[:, :, ::2]  # the low byte of each sum
 
 
 def _variables(state: vizdoom.GameState) -> dict[str, float]:

@@ -146,7 +146,7 @@ def fingerprint(info: DatasetInfo, records: Sequence[EpisodeRecord]) -> str:
     return digest.hexdigest()
 
 
-def write_atomically(file: Path, content: bytes) -> None:
+def write_atomically(file: Path, content: bytes | memoryview) -> None:
     """Write a file so that after a crash or a full disk it is either complete or what it was before."""
     temporary = file.with_name(f".{file.name}.tmp")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -14,14 +13,20 @@ POLICIES = ("explore", "sticky", "random")
 # How often the sticky policy chooses an action; any other name weighs as much as `noop`.
 WEIGHTS = {"forward": 3.0, "forward+left": 1.5, "forward+right": 1.5, "left": 1.5, "right": 1.5}
 # The same for the explorer's short holds: turns come often enough on its way, steps aside find a wall too often.
-SHORT_WEIGHTS = {"strafe_left": 3.0, "strafe_right": 3.0, "left": 0.6, "right": 0.6}
+SHORT_WEIGHTS = {"strafe_left": 3.6, "strafe_right": 3.6, "left": 0.6, "right": 0.6}
 SIDES = ("left", "right")
-CELL = 32.0  # map units; a step at full speed is 25
+CELL = 32.0  # map units
 PLAYER_RADIUS = 15.0  # map units; ViZDoom's player has 16, and slides along what it touches
-STOP_DISTANCE = 56.0  # map units: the player's radius and the way of two steps
 MAX_LEG = 400.0  # map units
-WALL_SHARE = 0.2  # of the short holds against a wall are held all the same: what a wall does must be learnt, too
+WALL_SHARE = 0.06  # of the short holds go on against a wall: what a wall does must be learnt, too
+
+# A step of this many tics walks 25 map units at full speed and turns by 14 degrees; both grow with the tics.
+TICS = 4
+FULL_SPEED = 25.0  # map units
 BLOCKED = 4.0  # map units: a step into a wall moves less, the first step from rest moves 7
+SLIDING = 14.0  # map units: a step at full speed that moves less goes along a wall
+STOPPING = 20.0  # map units a step: what it takes to come to rest, with care
+TURN_TOLERANCE = 10.0  # degrees: more than half a step of turning, so that it ends
 
 
 class Policy(Protocol):
@@ -31,13 +36,16 @@ class Policy(Protocol):
         """Return the index of the action to do after the frame that `variables` belong to."""
 
 
-def make_policy(name: str, action_names: Sequence[str], rng: np.random.Generator, *, walls: np.ndarray) -> Policy:
+def make_policy(
+    name: str, action_names: Sequence[str], rng: np.random.Generator, *, walls: np.ndarray, frame_skip: int = TICS
+) -> Policy:
     """Return the policy `name` for one episode.
 
     `explore` needs walls and the actions to walk between them; in a game without these it plays `sticky`.
 
     Args:
         walls: of the game's map, float64 (n, 4), line segments x1 y1 x2 y2; n = 0 where there is no map.
+        frame_skip: how many tics a step lasts.
 
     Raises:
         ValueError: if there is no such policy.
@@ -47,8 +55,8 @@ def make_policy(name: str, action_names: Sequence[str], rng: np.random.Generator
     if name == "random":
         return RandomPolicy(action_names, rng)
     if name == "explore" and len(walls) and {"forward", "left", "right"} <= set(action_names):
-        return ExplorePolicy(action_names, rng, walls=walls)
-    return StickyPolicy(action_names, rng)
+        return ExplorePolicy(action_names, rng, frame_skip=frame_skip, walls=walls)
+    return StickyPolicy(action_names, rng, frame_skip=frame_skip)
 
 
 class RandomPolicy:
@@ -66,9 +74,10 @@ class RandomPolicy:
 class StickyPolicy:
     """Random actions, each held for a few steps; turns away when a held action moves nothing."""
 
-    def __init__(self, action_names: Sequence[str], rng: np.random.Generator) -> None:
+    def __init__(self, action_names: Sequence[str], rng: np.random.Generator, *, frame_skip: int) -> None:
         self._names = tuple(action_names)
         self._rng = rng
+        self._scale = frame_skip / TICS
         weights = np.array([WEIGHTS.get(name, 1.0) for name in self._names])
         self._probabilities = weights / weights.sum()
         self._variables: Mapping[str, float] = {}
@@ -100,7 +109,7 @@ class StickyPolicy:
 
     def is_blocked(self, name: str) -> bool:
         """Whether the last step, `name`, was a walk into a wall."""
-        return moves(name) and self._moved < BLOCKED
+        return moves(name) and self._moved < BLOCKED * self._scale
 
     def turn_away(self) -> Iterator[str]:
         """Turn by 60 to 160 degrees, to either side."""
@@ -113,17 +122,20 @@ class StickyPolicy:
 class ExplorePolicy(StickyPolicy):
     """Walks through the least visited directions of a map whose walls it knows; in between it shows every action."""
 
-    def __init__(self, action_names: Sequence[str], rng: np.random.Generator, *, walls: np.ndarray) -> None:
-        super().__init__(action_names, rng)
+    def __init__(
+        self, action_names: Sequence[str], rng: np.random.Generator, *, frame_skip: int, walls: np.ndarray
+    ) -> None:
+        super().__init__(action_names, rng, frame_skip=frame_skip)
+        self._stop_distance = PLAYER_RADIUS + 1 + 2 * STOPPING * self._scale
         self._walls = walls
-        self._visits: Counter[tuple[int, int]] = Counter()
+        self._visits = VisitMap(walls)
         self._curves = [name for name in ("forward+left", "forward+right") if name in self._names]
         weights = np.array([SHORT_WEIGHTS.get(name, 1.0) for name in self._names])
         self._short = weights / weights.sum()
 
     def act(self, variables: Mapping[str, float]) -> int:
         """Return the next action of the plan, and remember the place."""
-        self._visits[_cell(*_position(variables))] += 1
+        self._visits.add(_position(variables))
         return super().act(variables)
 
     def play(self) -> Iterator[str]:
@@ -143,9 +155,10 @@ class ExplorePolicy(StickyPolicy):
         """Random actions for 1 to 4 steps each: what each action does, from everywhere."""
         for _ in range(count):
             name = self._names[int(self._rng.choice(len(self._names), p=self._short))]
-            for _ in range(int(self._rng.integers(1, 5))):
-                if not self._is_open(name) and self._rng.random() > WALL_SHARE:
-                    break
+            steps = int(self._rng.integers(1, 5))
+            if moves(name) and self._rng.random() > WALL_SHARE:
+                steps = min(steps, self._open_steps(name))
+            for _ in range(steps):
                 yield name
 
     def spin(self) -> Iterator[str]:
@@ -156,11 +169,14 @@ class ExplorePolicy(StickyPolicy):
 
     def leg(self) -> Iterator[str]:
         """Turn to where most is new and walk there in a straight line, until a wall is near."""
-        heading = self._best_heading()
-        while abs(error := _turn(self._variables["angle"], heading)) > 10:
+        heading, way = self._best_heading()
+        while abs(error := _turn(self._variables["angle"], heading)) > TURN_TOLERANCE * self._scale:
             yield "left" if error > 0 else "right"
-        for _ in range(int(self._rng.integers(6, 24))):
-            if self._clearance(heading) < STOP_DISTANCE:
+        start, ahead = _position(self._variables), (math.cos(math.radians(heading)), math.sin(math.radians(heading)))
+        for step in range(int(self._rng.integers(6, 24))):
+            x, y = _position(self._variables)
+            walked = (x - start[0]) * ahead[0] + (y - start[1]) * ahead[1]
+            if way - walked < self._stop_distance or (step > 2 and self._moved < SLIDING * self._scale):
                 return
             yield self._steer(_turn(self._variables["angle"], heading))
 
@@ -168,55 +184,73 @@ class ExplorePolicy(StickyPolicy):
         """Walk towards the heading; look around a little on the way."""
         if len(self._curves) < 2:
             return "forward"
-        if abs(error) > 9:
+        if abs(error) > 0.9 * TURN_TOLERANCE * self._scale:
             return self._curves[0] if error > 0 else self._curves[1]
         return "forward" if self._rng.random() < 0.7 else self._curves[int(self._rng.integers(2))]
 
-    def _best_heading(self) -> float:
-        """Return the heading with the most new cells on the way; a smaller turn is preferred."""
+    def _best_heading(self) -> tuple[float, float]:
+        """Return the heading with the most new cells on its way, and the way's length; smaller turns are preferred."""
+        position = _position(self._variables)
         headings = self._rng.uniform(0, 360, size=24)
+        ways = clearance(self._walls, position, headings)
         turns = np.abs((headings - self._variables["angle"] + 180) % 360 - 180)
-        promises = np.array([self._promise(heading) for heading in headings])
-        return float(headings[int(np.argmax(promises / (1 + turns / 60) * self._rng.uniform(0.5, 1, size=24)))])
+        promises = self._visits.novelty(position, headings, ways) / (1 + turns / 60)
+        best = int(np.argmax(promises * self._rng.uniform(0.5, 1, size=24)))
+        return float(headings[best]), float(ways[best])
 
-    def _promise(self, heading: float) -> float:
-        """How much new there is along a heading, as far as one can walk."""
-        x, y = _position(self._variables)
-        dx, dy = math.cos(math.radians(heading)), math.sin(math.radians(heading))
-        cells = int(min(self._clearance(heading), MAX_LEG) / CELL)
-        return sum(1 / (1 + self._visits[_cell(x + n * CELL * dx, y + n * CELL * dy)]) for n in range(1, cells + 1))
-
-    def _is_open(self, name: str) -> bool:
-        """Whether `name` leads anywhere: a step of it would not end at a wall."""
-        if not moves(name):
-            return True
-        side = {"strafe_left": 90, "strafe_right": -90}.get(name, 0)
-        return self._clearance(self._variables["angle"] + side) > STOP_DISTANCE
-
-    def _clearance(self, heading: float) -> float:
-        """How far the centre of the player can go along a heading before the nearest wall."""
-        return clearance(self._walls, _position(self._variables), heading)
+    def _open_steps(self, name: str) -> int:
+        """How many steps of `name` the player can do before it comes to a wall."""
+        side = {"back": 180, "strafe_left": 90, "strafe_right": -90}.get(name, 0)
+        way = clearance(self._walls, _position(self._variables), np.array([self._variables["angle"] + side]))[0]
+        return max(0, math.ceil((min(way, MAX_LEG) - self._stop_distance) / (FULL_SPEED * self._scale)))
 
 
-def clearance(walls: np.ndarray, position: tuple[float, float], heading: float) -> float:
-    """Return the way from `position` along `heading` (degrees) to the nearest wall, as wide as the player is.
+class VisitMap:
+    """How often each cell of a map was visited in this episode."""
+
+    def __init__(self, walls: np.ndarray) -> None:
+        corners = walls.reshape(-1, 2)
+        self._origin = corners.min(axis=0) - CELL
+        self._visits = np.zeros(tuple(((np.ptp(corners, axis=0) + 3 * CELL) / CELL).astype(int)))
+
+    def add(self, position: tuple[float, float]) -> None:
+        """The player is here."""
+        column, row = self._cells(np.array(position))
+        self._visits[column, row] += 1
+
+    def novelty(self, position: tuple[float, float], headings: np.ndarray, ways: np.ndarray) -> np.ndarray:
+        """Return for each heading how many new cells lie along its way: one counts 1, one seen n times 1 / (1 + n)."""
+        distances = np.arange(1, int(MAX_LEG / CELL) + 1) * CELL
+        angles = np.radians(headings)[:, None]
+        places = np.stack([position[0] + distances * np.cos(angles), position[1] + distances * np.sin(angles)], axis=-1)
+        new: np.ndarray = 1 / (1 + self._visits[self._cells(places)])
+        return (new * (distances < ways[:, None])).sum(axis=1)
+
+    def _cells(self, places: np.ndarray) -> tuple[np.ndarray, ...]:
+        cells = np.clip(((places - self._origin) / CELL).astype(int), 0, np.array(self._visits.shape) - 1)
+        return tuple(np.moveaxis(cells, -1, 0))
+
+
+def clearance(walls: np.ndarray, position: tuple[float, float], headings: np.ndarray) -> np.ndarray:
+    """Return how far a player, as wide as it is, can walk from `position` along each heading before the nearest wall.
 
     Args:
         walls: float64 (n, 4), the line segments x1 y1 x2 y2.
+        headings: float64 (h,), degrees.
     """
-    angle = math.radians(heading)
-    ahead = np.array([math.cos(angle), math.sin(angle)])
-    aside = np.array([-ahead[1], ahead[0]])
-    # In the player's own axes, the part of each wall within the player's width, and how near it comes.
-    start, stop = walls[:, :2] - position, walls[:, 2:] - position
-    side = np.stack([start @ aside, stop @ aside])
-    depth = np.stack([start @ ahead, stop @ ahead])
-    span = np.where(side[0] == side[1], 1.0, side[1] - side[0])
-    inside = np.clip((np.array([[-PLAYER_RADIUS], [PLAYER_RADIUS]]) - side[0]) / span, 0, 1)
-    crosses = (side.min(axis=0) < PLAYER_RADIUS) & (side.max(axis=0) > -PLAYER_RADIUS)
-    depths = depth[0] + inside * (depth[1] - depth[0])
-    near = depths[:, crosses & (depths.min(axis=0) > 0)]
-    return float(near.min()) if near.size else math.inf
+    angles = np.radians(headings)[:, None]
+    cos, sin = np.cos(angles), np.sin(angles)
+    x, y = walls[:, 0::2].T - position[0], walls[:, 1::2].T - position[1]  # both ends of each wall
+    # In the player's own axes: how far to the side and how far ahead both ends are.
+    side = [y[end] * cos - x[end] * sin for end in (0, 1)]
+    depth = [x[end] * cos + y[end] * sin for end in (0, 1)]
+    span = side[1] - side[0]
+    span[span == 0] = 1
+    # The nearest point of each wall within the player's width is at one of the borders of its part there.
+    borders = [np.clip((border - side[0]) / span, 0, 1) for border in (-PLAYER_RADIUS, PLAYER_RADIUS)]
+    near = np.minimum(*(depth[0] + share * (depth[1] - depth[0]) for share in borders))
+    is_in_way = (np.minimum(*side) < PLAYER_RADIUS) & (np.maximum(*side) > -PLAYER_RADIUS) & (near > 0)
+    return np.where(is_in_way, near, np.inf).min(axis=1)
 
 
 def moves(name: str) -> bool:
@@ -226,10 +260,6 @@ def moves(name: str) -> bool:
 
 def _position(variables: Mapping[str, float]) -> tuple[float, float]:
     return variables["position_x"], variables["position_y"]
-
-
-def _cell(x: float, y: float) -> tuple[int, int]:
-    return math.floor(x / CELL), math.floor(y / CELL)
 
 
 def _turn(angle: float, heading: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..envs import Game, Observation, Step
+from ..envs import Game
 from .episode import Episode
 from .policies import make_policy
 
@@ -24,26 +24,37 @@ def record_episode(
         GameDiedError: if the game died; the same call with a new game gives the same episode.
     """
     first = game.reset(seed)
-    player = make_policy(policy, game.action_names, np.random.default_rng([policy_seed, seed]), walls=first.walls)
-    shown: list[Observation | Step] = [first]
+    player = make_policy(
+        policy,
+        game.action_names,
+        np.random.default_rng([policy_seed, seed]),
+        walls=first.walls,
+        frame_skip=game.settings["frame_skip"],
+    )
+    frames = np.empty((MAX_FRAMES, *first.frame.shape), dtype=np.uint8)  # memory is taken only where it is written
+    frames[0] = first.frame
+    variables = [first.variables]
     actions: list[int] = []
+    rewards: list[float] = []
     terminated = truncated = False
     while not (terminated or truncated):
         if stopped():
             return None
-        action = player.act(shown[-1].variables)
+        action = player.act(variables[-1])
         step = game.step(action)
         terminated, truncated = step.terminated, step.truncated
         if step.frame is not None:
             actions.append(action)
-            shown.append(step)
-        truncated = truncated or (not terminated and len(shown) >= MAX_FRAMES)
+            rewards.append(step.reward)
+            variables.append(step.variables)
+            frames[len(actions)] = step.frame
+        truncated = truncated or (not terminated and len(actions) + 1 == MAX_FRAMES)
     return Episode(
-        frames=np.stack([item.frame for item in shown if item.frame is not None]),
+        frames=frames[: len(actions) + 1],
         actions=np.array(actions, dtype=np.int64),
-        rewards=np.array([item.reward for item in shown if isinstance(item, Step)], dtype=np.float32),
+        rewards=np.array(rewards, dtype=np.float32),
         terminated=terminated,
         truncated=truncated,
-        variables={name: np.array([item.variables[name] for item in shown]) for name in shown[0].variables},
+        variables={name: np.array([values[name] for values in variables]) for name in first.variables},
         seed=seed,
     )

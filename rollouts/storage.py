@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import threading
 from collections import OrderedDict
@@ -67,7 +66,7 @@ def adopt_episode(path: Path, index: int, *, info: DatasetInfo) -> EpisodeRecord
     )
 
 
-def encode(episode: Episode, *, metadata: dict[str, Any]) -> bytes:
+def encode(episode: Episode, *, metadata: dict[str, Any]) -> memoryview:
     """Return the bytes of an episode's Parquet file; the last row has no action and no reward."""
     count, height, width, _ = episode.frames.shape
     frames = pa.py_buffer(np.ascontiguousarray(episode.frames))
@@ -82,7 +81,7 @@ def encode(episode: Episode, *, metadata: dict[str, Any]) -> bytes:
     columns |= {name: pa.array(values, type=pa.float64()) for name, values in episode.variables.items()}
     described = json.dumps({**metadata, "height": height, "width": width}, sort_keys=True).encode()
     table = pa.table(columns).replace_schema_metadata({METADATA_KEY: described})
-    stream = io.BytesIO()
+    stream = pa.BufferOutputStream()
     pq.write_table(
         table,
         stream,
@@ -93,7 +92,7 @@ def encode(episode: Episode, *, metadata: dict[str, Any]) -> bytes:
         write_statistics=False,
         write_page_checksum=True,
     )
-    return stream.getvalue()
+    return memoryview(stream.getvalue())
 
 
 class EpisodeDataset:
