@@ -171,7 +171,7 @@ class Simulator:
         count = len(self.action_names)
         if actions.shape != shape:
             raise ValueError(f"actions must have shape {shape}, got {tuple(actions.shape)}")
-        if actions.numel() and not (NO_ACTION <= int(actions.min()) and int(actions.max()) < count):
+        if actions.numel() and not (int(actions.min()) >= NO_ACTION and int(actions.max()) < count):
             raise ValueError(f"actions must be in 0..{count - 1}, or -1 for none; got {actions.unique().tolist()}")
         return actions.to(self.dynamics.device)
 

@@ -6,7 +6,7 @@ attends to the positions of its own and earlier waves. The codes of one patch fo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from einops import rearrange
@@ -96,7 +96,9 @@ class CodeDecoder(nn.Module):
         channels = config.codes_per_patch * config.code_dim + 1
         self.features = nn.Linear(config.context_dim, config.decoder_dim)
         self.codes = nn.Linear(order.neighbours.shape[1] * channels, config.decoder_dim, bias=False)
-        self.blocks = nn.ModuleList(DecoderBlock(config) for _ in range(config.decoder_layers))
+        self.blocks: Sequence[DecoderBlock] = nn.ModuleList(  # type: ignore[assignment]
+            DecoderBlock(config) for _ in range(config.decoder_layers)
+        )
         self.head = ChainHead(config)
         self.register_buffer("rotary", rotary_table(config.patch_grid, config.head_dim), persistent=False)
         self.register_buffer("mask", torch.from_numpy(order.mask), persistent=False)
