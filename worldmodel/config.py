@@ -86,9 +86,10 @@ class DynamicsConfig:
     window: int = 8  # frames attended to
     context_dim: int = 192
     context_layers: int = 4
+    gaze_layers: int = 2  # the first so many have a table of where to look under each action
     decoder_dim: int = 192
     decoder_layers: int = 2
-    head_dim: int = 64
+    head_dim: int = 48
     expansion: int = 2  # of the MLPs
     chain_dim: int = 128
     max_corruption: float = 0.2  # context codes replaced by random ones, rate uniform in 0..this

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..config import DynamicsConfig
 from .cache import ContextCache
-from .layers import MLP, Attention, attend_few, rotary_table, rotate, table
+from .layers import MLP, ActionGaze, Attention, attend, rotary_table, rotate, table
 
 
 class ContextBlock(nn.Module):
@@ -20,7 +20,7 @@ class ContextBlock(nn.Module):
 
     slopes: Tensor
 
-    def __init__(self, config: DynamicsConfig) -> None:
+    def __init__(self, config: DynamicsConfig, *, gazes: bool) -> None:
         super().__init__()
         dim = config.context_dim
         self.window = config.window
@@ -30,21 +30,27 @@ class ContextBlock(nn.Module):
         # One row an action, the last for "not told": scale and shift.
         self.modulation = table(nn.Parameter(torch.zeros(len(config.action_names) + 1, 2 * dim)))
         heads = dim // config.head_dim
+        actions = len(config.action_names) + 1
+        self.gaze = ActionGaze(heads=heads, actions=actions, grid=config.patch_grid) if gazes else None
         self.register_buffer("slopes", torch.linspace(0, 2, heads) ** 2, persistent=False)
 
     def forward(self, x: Tensor, actions: Tensor, rotary: Tensor, cache: ContextCache | None, layer: int) -> Tensor:
         """Return x (b t n d) after the block, for actions (b t)."""
         scale, shift = self.modulation[actions].to(x.dtype).unsqueeze(2).chunk(2, dim=-1)
-        x = x + self._attend_frame(F.rms_norm(x, x.shape[-1:]) * (1 + scale) + shift, rotary)
+        x = x + self._attend_frame(F.rms_norm(x, x.shape[-1:]) * (1 + scale) + shift, actions, rotary)
         x = x + self._attend_past(F.rms_norm(x, x.shape[-1:]), cache, layer)
         out: Tensor = x + self.mlp(F.rms_norm(x, x.shape[-1:]))
         return out
 
-    def _attend_frame(self, x: Tensor, rotary: Tensor) -> Tensor:
+    def _attend_frame(self, x: Tensor, actions: Tensor, rotary: Tensor) -> Tensor:
         """Return what each patch takes from its own frame: (b t n d) -> (b t n d)."""
         # Four dimensions: with more, torch's attention leaves its fast kernel.
         q, k, v = self.spatial.heads(x.flatten(0, 1))
-        attended = F.scaled_dot_product_attention(rotate(q, rotary), rotate(k, rotary), v)
+        q, k = rotate(q, rotary), rotate(k, rotary)
+        if self.gaze is None:
+            attended = F.scaled_dot_product_attention(q, k, v)
+        else:
+            attended = attend(q, k, v, self.gaze(actions.flatten()).to(q.dtype))
         return self.spatial.merge(attended).view_as(x)
 
     def _attend_past(self, x: Tensor, cache: ContextCache | None, layer: int) -> Tensor:
@@ -54,7 +60,7 @@ class ContextBlock(nn.Module):
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         bias = self._bias(q.shape[-2], k.shape[-2]).to(q.dtype)
-        attended = self.temporal.merge(attend_few(q, k, v, bias))
+        attended = self.temporal.merge(attend(q, k, v, bias))
         return rearrange(attended, "(b n) t d -> b t n d", b=b)
 
     def _bias(self, queries: int, keys: int) -> Tensor:
@@ -81,7 +87,10 @@ class ContextTransformer(nn.Module):
         self.embed = nn.Linear(2 * channels + 1, config.context_dim)
         self.corruption = table(nn.Parameter(torch.zeros(config.context_dim)))
         self.actions = table(nn.Parameter(0.02 * torch.randn(len(config.action_names) + 1, config.context_dim)))
-        self.blocks = nn.ModuleList(ContextBlock(config) for _ in range(config.context_layers))
+        self.positions = table(nn.Parameter(0.02 * torch.randn(config.num_patches, config.context_dim)))
+        self.blocks = nn.ModuleList(
+            ContextBlock(config, gazes=layer < config.gaze_layers) for layer in range(config.context_layers)
+        )
         self.register_buffer("rotary", rotary_table(config.patch_grid, config.head_dim), persistent=False)
 
     def forward(
@@ -97,6 +106,7 @@ class ContextTransformer(nn.Module):
         """
         before = self._before(patches, cache)
         x = self.embed(torch.cat([patches, before], dim=-1))
+        x = x + self.positions.to(x.dtype)
         told = self.actions[actions] + corruption[:, None, None] * self.corruption
         x = x + told.to(x.dtype).unsqueeze(2)
         for layer, block in enumerate(self.blocks):

@@ -39,13 +39,15 @@ class Attention(nn.Module):
         self.head_dim = head_dim
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
+        # Normalised queries and keys alone cannot look sharply at one place among hundreds.
+        self.gain = table(nn.Parameter(torch.full((dim // head_dim, 1, 1), 2.0)))
         nn.init.normal_(self.qkv.weight, std=dim**-0.5)
         nn.init.zeros_(self.out.weight)  # each block starts as the identity
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return q, k, v (... heads n head_dim) of (... n d); queries and keys have unit mean square."""
+        """Return q, k, v (... heads n head_dim) of (... n d); keys have unit mean square, queries their head's gain."""
         q, k, v = rearrange(self.qkv(x), "... n (three heads c) -> three ... heads n c", three=3, c=self.head_dim)
-        return F.rms_norm(q, (self.head_dim,)), F.rms_norm(k, (self.head_dim,)), v
+        return F.rms_norm(q, (self.head_dim,)) * self.gain.to(q.dtype), F.rms_norm(k, (self.head_dim,)), v
 
     def merge(self, x: Tensor) -> Tensor:
         """Return the heads' outputs (... heads n head_dim) as (... n d)."""
@@ -53,13 +55,35 @@ class Attention(nn.Module):
         return out
 
 
-def attend_few(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Return softmax(q k^T / sqrt(c) + bias) v for short sequences (... n c).
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Return softmax(q k^T / sqrt(c) + bias) v of (... n c).
 
-    Written out, because torch's fused kernel takes ten times as long for the backward pass over a dozen keys on a CPU.
+    Written out: on a CPU torch's fused kernel takes ten times as long for the backward pass over a dozen keys, and it
+    has no backward pass for the bias.
     """
     scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias
     return scores.softmax(-1).to(v.dtype) @ v
+
+
+class ActionGaze(nn.Module):
+    """Where each head looks, relative to the patch it predicts, under each action: a learned bias for each distance.
+
+    Turning left moves the whole view to the right: a table that says so directly is learnt long before queries and keys
+    are.
+    """
+
+    def __init__(self, *, heads: int, actions: int, grid: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.table = table(nn.Parameter(torch.zeros(actions, heads, 2 * grid - 1, 2 * grid - 1)))
+
+    def forward(self, actions: Tensor) -> Tensor:
+        """Return what to add to the scores of patch p for patch q (m heads n n), for actions (m)."""
+        g = self.grid
+        # Every g x g window of distances is what one patch needs; the windows run against its row and column.
+        windows = self.table.unfold(2, g, 1).unfold(3, g, 1).flip(2, 3)
+        bias: Tensor = rearrange(windows, "a heads r c i j -> a heads (r c) (i j)")[actions]
+        return bias
 
 
 class MLP(nn.Module):
