@@ -136,10 +136,13 @@ def test_public_names() -> None:
 
 
 def test_tests_mirror_the_tree() -> None:
-    """Every test file is named after a module, or after one of the repository's own concerns."""
+    """Every test file is named after a module, a function of its package, or one of the repository's own concerns."""
     concerns = {"test_architecture.py", "test_docs.py", "test_packaging.py", "commands/test_help.py"}
     for file in sorted((ROOT / "tests").rglob("test_*.py")):
         place = file.relative_to(ROOT / "tests")
         module = place.with_name(place.name.removeprefix("test_"))
         homes = [ROOT / module, ROOT / "worldmodel" / module]
-        assert str(place) in concerns or any(home.exists() for home in homes), f"{place} tests no module"
+        packages = [home.with_name("__init__.py") for home in homes]
+        functions = "".join(package.read_text() for package in packages if package.exists())
+        known = str(place) in concerns or any(home.exists() for home in homes) or f"def {module.stem}(" in functions
+        assert known, f"{place} tests no module"
