@@ -114,7 +114,7 @@ def _differences(info: DatasetInfo, present: DatasetInfo) -> Iterator[tuple[str,
     ours, theirs = asdict(info), asdict(present)
     ours |= ours.pop("settings")
     theirs |= theirs.pop("settings")
-    for name in sorted(ours.keys() | theirs.keys()):
+    for name in sorted(ours.keys() | theirs.keys(), key=lambda name: (name != "env", name)):
         if ours.get(name) != theirs.get(name):
             yield name, ours.get(name), theirs.get(name)
 

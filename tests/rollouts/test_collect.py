@@ -1,0 +1,233 @@
+"""Recording a data set."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from worldmodel.envs import GameDiedError, make_env
+from worldmodel.envs.vizdoom import VizdoomGame
+from worldmodel.rollouts import CollectConfig, EpisodeDataset, EpisodeRecord, Goal, collect, crew, measure
+
+TOY = CollectConfig(env="toy", frame_size=16, frame_skip=1)
+MAZE = CollectConfig(frame_size=32)
+
+
+def snapshot(path: Path) -> dict[str, bytes]:
+    """Return the content of a data set's directory."""
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+@pytest.mark.parametrize("goal", [Goal(frames=1000), Goal(episodes=9)])
+def test_any_number_of_workers_records_the_same_data(tmp_path: Path, goal: Goal) -> None:
+    """1, 2, 4 and 7 workers leave the same directory, byte for byte, and nothing beyond the goal."""
+    for workers in (1, 2, 4, 7):
+        collect(TOY, tmp_path / str(workers), goal=goal, workers=workers)
+    first = snapshot(tmp_path / "1")
+    assert all(snapshot(tmp_path / str(workers)) == first for workers in (2, 4, 7))
+    dataset = EpisodeDataset(tmp_path / "1")
+    assert goal.is_reached(dataset.records)
+    assert not goal.is_reached(dataset.records[:-1])
+    assert len(first) == len(dataset) + 3
+
+
+def test_longer_goal_continues_the_same_data_set(tmp_path: Path) -> None:
+    """Recording in two parts is recording at once; a goal that is reached changes nothing."""
+    collect(TOY, tmp_path / "at once", goal=Goal(episodes=6))
+    for episodes in (2, 6, 3):
+        collect(TOY, tmp_path / "in parts", goal=Goal(episodes=episodes), workers=2)
+    assert snapshot(tmp_path / "in parts") == snapshot(tmp_path / "at once")
+
+
+def test_splits_never_share_a_seed(tmp_path: Path) -> None:
+    """Training seeds lie below 1,000,000, test seeds from there on; a split does not run over into the other."""
+    for split in ("train", "test"):
+        collect(CollectConfig(env="toy", frame_size=16, split=split, seed=5), tmp_path / split, goal=Goal(episodes=2))
+    assert [record.seed for record in EpisodeDataset(tmp_path / "train").records] == [5, 6]
+    assert [record.seed for record in EpisodeDataset(tmp_path / "test").records] == [1_000_005, 1_000_006]
+    last = CollectConfig(env="toy", frame_size=16, seed=999_999)
+    with pytest.raises(ValueError, match="ends at seed 999999"):
+        collect(last, tmp_path / "over", goal=Goal(episodes=2))
+    assert len(EpisodeDataset(tmp_path / "over")) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"policy": "random"}, "policy explore, not random"),
+        ({"frame_size": 32}, "frame_size 16, not 32"),
+        ({"actions": "left,right"}, "action_names"),
+        ({"seed": 4}, "seed 0, not 4"),
+        ({"split": "test"}, "split train, not test"),
+        ({"env": "CartPole-v1"}, "env toy, not CartPole-v1"),
+    ],
+)
+def test_other_settings_are_refused(tmp_path: Path, changed: dict[str, object], message: str) -> None:
+    """A data set has one kind of episodes: other settings are refused with the one that differs; nothing changes."""
+    collect(TOY, tmp_path, goal=Goal(episodes=2))
+    before = snapshot(tmp_path)
+    other = CollectConfig(**{"env": "toy", "frame_size": 16, "frame_skip": 1, **changed})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=message):
+        collect(other, tmp_path, goal=Goal(episodes=4))
+    assert snapshot(tmp_path) == before
+
+
+def test_one_recorder_at_a_time(tmp_path: Path) -> None:
+    """A second recorder into the same directory is refused while the first one works."""
+
+    def second(record: EpisodeRecord) -> None:
+        with pytest.raises(ValueError, match="another process is recording"):
+            collect(TOY, tmp_path, goal=Goal(episodes=9))
+
+    collect(TOY, tmp_path, goal=Goal(episodes=1), on_episode=second)
+    collect(TOY, tmp_path, goal=Goal(episodes=2))
+
+
+def test_full_disk_keeps_finished_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When writing fails, what was finished is there and intact, and the same call goes on when there is room again."""
+    collect(TOY, tmp_path / "undisturbed", goal=Goal(episodes=8))
+    real, calls = os.fsync, iter(range(10**6))
+
+    def fill_up(descriptor: int) -> None:
+        if next(calls) > 12:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr("os.fsync", fill_up)
+    with pytest.raises(OSError, match="No space left"):
+        collect(TOY, tmp_path / "full", goal=Goal(episodes=8), workers=3)
+    dataset = EpisodeDataset(tmp_path / "full")
+    assert 0 < len(dataset) < 8
+    assert not any(dataset.verify(index) for index in range(len(dataset)))
+    monkeypatch.setattr("os.fsync", real)
+    collect(TOY, tmp_path / "full", goal=Goal(episodes=8), workers=3)
+    assert snapshot(tmp_path / "full") == snapshot(tmp_path / "undisturbed")
+
+
+def test_game_that_always_dies_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After some attempts at one episode the recording ends with an error, not with a loop for ever."""
+
+    def die(*_: object, **__: object) -> None:
+        raise GameDiedError("the engine died")
+
+    monkeypatch.setattr(crew, "record_episode", die)
+    with pytest.raises(GameDiedError, match="died 6 times in the episode of seed 0"):
+        collect(TOY, tmp_path, goal=Goal(episodes=2))
+
+
+def test_impossible_numbers_are_refused(tmp_path: Path) -> None:
+    """Goals, workers and seeds that cannot be are refused with their value."""
+    for frames, episodes in ((0, None), (None, 0), (None, None), (5, 5)):
+        with pytest.raises(ValueError, match="ask for at least 1 frame or 1 episode"):
+            Goal(frames=frames, episodes=episodes)
+    with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
+        collect(TOY, tmp_path, goal=Goal(frames=1), workers=0)
+    for wrong in ({"policy": "best"}, {"split": "dev"}, {"seed": -1}):
+        with pytest.raises(ValueError, match=r"no policy|no split|seed must be"):
+            CollectConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_workers_on_the_real_engine_record_the_same_data(tmp_path: Path) -> None:
+    """1 and 3 ViZDoom engines at once record the same bytes, and the explorer's coverage is measured."""
+    for workers in (1, 3):
+        collect(MAZE, tmp_path / str(workers), goal=Goal(episodes=3), workers=workers)
+    assert snapshot(tmp_path / "1") == snapshot(tmp_path / "3")
+    dataset = EpisodeDataset(tmp_path / "1")
+    coverage = measure(dataset)
+    counts = sum(np.bincount(dataset.actions(index), minlength=8) for index in range(len(dataset)))
+    assert list(coverage.action_shares.values()) == pytest.approx((counts / counts.sum()).tolist())
+    assert coverage.views > coverage.cells > 20
+    assert coverage.still_share < 0.15
+
+
+def engines_of(path: Path) -> list[int]:
+    """Return the process ids of ViZDoom engines whose recorder writes into `path`."""
+    ours = {pid for pid in os.listdir("/proc") if pid.isdigit() and str(path) in read(f"/proc/{pid}/cmdline")}
+    return [pid for pid in children_of({int(pid) for pid in ours}) if "viz_controlled" in read(f"/proc/{pid}/cmdline")]
+
+
+def children_of(parents: set[int]) -> list[int]:
+    found: list[int] = []
+    for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
+        stat = read(f"/proc/{pid}/stat").rsplit(")", 1)
+        if len(stat) == 2 and int(stat[1].split()[1]) in parents:
+            found += [pid, *children_of({pid})]
+    return found
+
+
+def read(file: str) -> str:
+    try:
+        return Path(file).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+RECORD = """
+import sys
+from pathlib import Path
+from worldmodel.rollouts import CollectConfig, Goal, collect
+collect(CollectConfig(frame_size=32), Path(sys.argv[1]), goal=Goal(episodes=8), workers=2)
+"""
+
+
+@pytest.mark.slow
+def test_killed_recording_loses_nothing_and_leaves_no_engine(tmp_path: Path) -> None:
+    """kill -9 at random moments: finished episodes stay, no engine survives, and the data is an undisturbed run's."""
+    collect(MAZE, tmp_path / "undisturbed", goal=Goal(episodes=8), workers=2)
+    path, moments = tmp_path / "killed", random.Random(0)
+    engines: set[int] = set()
+    finished: set[str] = set()
+    for _ in range(6):
+        process = subprocess.Popen([sys.executable, "-c", RECORD, str(path)])
+        time.sleep(1.0 + moments.random() * 2.5)
+        engines |= set(engines_of(path))
+        process.kill()
+        process.wait()
+        files = {file.name for file in path.glob("episode-*.parquet")}
+        assert finished <= files
+        finished = files
+    assert engines
+    subprocess.run([sys.executable, "-c", RECORD, str(path)], check=True)
+    assert not any("viz_controlled" in read(f"/proc/{pid}/cmdline") for pid in engines)
+    assert snapshot(path) == snapshot(tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+def test_killed_and_stopped_engines_do_not_change_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines that are killed or stopped every second are replaced; the data is an undisturbed run's."""
+    games: list[VizdoomGame] = []
+
+    def make_watched(*args: object, **kwargs: object) -> object:
+        games.append(make_env(*args, **kwargs))  # type: ignore[arg-type]
+        return games[-1]
+
+    monkeypatch.setattr("worldmodel.rollouts.config.make_env", make_watched)
+    over, hits = threading.Event(), 0
+
+    def disturb() -> None:
+        nonlocal hits
+        while not over.wait(1.0):
+            pids = [pid for game in games if (pid := game.directory.pid()) is not None]
+            if pids and hits < 8:
+                os.kill(random.choice(pids), signal.SIGSTOP if hits % 4 == 3 else signal.SIGKILL)
+                hits += 1
+
+    collect(MAZE, tmp_path / "undisturbed", goal=Goal(episodes=14), workers=2)
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    try:
+        collect(MAZE, tmp_path / "disturbed", goal=Goal(episodes=14), workers=2)
+    finally:
+        over.set()
+        thread.join()
+    assert hits >= 3
+    assert snapshot(tmp_path / "disturbed") == snapshot(tmp_path / "undisturbed")
