@@ -86,7 +86,7 @@ class DynamicsConfig:
     window: int = 8  # frames attended to
     context_dim: int = 192
     context_layers: int = 4
-    gaze_layers: int = 2  # the first so many have a table of where to look under each action
+    gaze_layers: int = 1  # the first so many have a table of where to look under each action
     decoder_dim: int = 192
     decoder_layers: int = 2
     head_dim: int = 48

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from worldmodel.dynamics.layers import ActionGaze, attend, rotary_table, rotate
+from worldmodel.dynamics.layers import GAZE_SCALE, ActionGaze, attend, rotary_table, rotate
 
 
 def test_the_gaze_depends_on_distance_and_action() -> None:
-    """The bias of patch p for patch q is the table's entry for the action and for q - p in rows and columns."""
+    """The bias of patch p for patch q is the scaled table's entry for the action and for q - p in rows and columns."""
     gaze = ActionGaze(heads=2, actions=3, grid=4)
     torch.nn.init.normal_(gaze.table)
     actions = torch.tensor([1, 2, -1])
@@ -18,7 +18,7 @@ def test_the_gaze_depends_on_distance_and_action() -> None:
     for p in range(16):
         for q in range(16):
             down, right = q // 4 - p // 4, q % 4 - p % 4
-            assert torch.equal(bias[:, :, p, q], gaze.table[actions, :, down + 3, right + 3])
+            assert torch.equal(bias[:, :, p, q], GAZE_SCALE * gaze.table[actions, :, down + 3, right + 3])
 
 
 def test_attend_is_softmax_attention() -> None:

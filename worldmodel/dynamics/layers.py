@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+GAZE_SCALE = 8.0  # the table learns in small steps what has to become differences of several units
+
+
 def rotary_table(grid: int, head_dim: int) -> Tensor:
     """Return cosines and sines for the positions of a grid: (2 n head_dim).
 
@@ -83,7 +86,7 @@ class ActionGaze(nn.Module):
         # Every g x g window of distances is what one patch needs; the windows run against its row and column.
         windows = self.table.unfold(2, g, 1).unfold(3, g, 1).flip(2, 3)
         bias: Tensor = rearrange(windows, "a heads r c i j -> a heads (r c) (i j)")[actions]
-        return bias
+        return GAZE_SCALE * bias
 
 
 class MLP(nn.Module):
