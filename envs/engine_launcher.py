@@ -3,7 +3,7 @@
     python engine_launcher.py PARENT_PID DIRECTORY ENGINE ARGUMENTS...
 
 The engine gets DIRECTORY as its working directory, a process group of its own (Ctrl-C in the terminal is for the
-parent alone), and SIGKILL when the parent dies. Its process id and its arguments are written into DIRECTORY.
+parent alone), and SIGKILL when the parent dies. Its process id is written into DIRECTORY.
 
 An engine that ends before its shared memory is there would crash the process that waits for it (ViZDoom 1.3.2 reads
 a null pointer), so such an engine is started again.
@@ -24,7 +24,6 @@ def main() -> None:
     os.setpgid(0, 0)
     die_with(int(parent))
     write("launcher", str(os.getpid()))
-    write("arguments", "\n".join(arguments))
     for _ in range(ATTEMPTS):
         status = run(engine, arguments)
         if status == 0 or may_have_started(arguments):

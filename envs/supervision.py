@@ -16,6 +16,7 @@ from pathlib import Path
 
 PREFIX = "worldmodel-engine-"
 SHARED_MEMORY = Path("/dev/shm")
+FORGOTTEN_SECONDS = 3600.0  # leftovers whose directory is gone, too: of other programs that use ViZDoom, say
 LAUNCHER = Path(__file__).with_name("engine_launcher.py")
 
 
@@ -31,7 +32,9 @@ class EngineDirectory:
         self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         self.command = self.path / "engine"
         words = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(self.path), engine]
-        self.command.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+        # The arguments name the shared memory, which is there already: they are written first of all.
+        arguments = shlex.quote(str(self.path / "arguments"))
+        self.command.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {arguments}\nexec {shlex.join(words)} "$@"\n')
         self.command.chmod(0o700)
 
     def pid(self) -> int | None:
@@ -110,6 +113,29 @@ def sweep() -> None:
         owner = directory.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdigit() and not _is_alive(int(owner)):
             _remove_leftovers(directory)
+    old = [file for file in SHARED_MEMORY.glob("ViZDoom*") if _is_forgotten(file)]
+    used = _mapped_files() if old else ""
+    for file in old:
+        if file.name not in used:
+            file.unlink(missing_ok=True)
+
+
+def _is_forgotten(file: Path) -> bool:
+    """Whether a file in shared memory is ours and was written long ago."""
+    try:
+        status = file.stat()
+    except OSError:
+        return False
+    return status.st_uid == os.getuid() and time.time() - status.st_mtime > FORGOTTEN_SECONDS
+
+
+def _mapped_files() -> str:
+    """Return the memory maps of all processes that may be looked at, as text."""
+    maps = []
+    for file in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            maps.append(file.read_text())
+    return "".join(maps)
 
 
 def temporary_directory() -> Path:
@@ -120,7 +146,7 @@ def temporary_directory() -> Path:
 def _remove_leftovers(directory: Path) -> None:
     """Remove the engine's directory and the shared memory that its arguments name."""
     with contextlib.suppress(OSError):
-        words = (directory / "arguments").read_text().split("\n")
+        words = (directory / "arguments").read_text().splitlines()
         instance = words[words.index("+viz_instance_id") + 1] if "+viz_instance_id" in words else ""
         for file in SHARED_MEMORY.glob(f"ViZDoom*{instance}") if instance.isalnum() else []:
             file.unlink(missing_ok=True)

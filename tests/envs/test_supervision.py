@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import subprocess
 import sys
 import time
@@ -48,3 +50,20 @@ def test_sweep_leaves_the_living_alone() -> None:
     assert mine.path.exists()
     mine.remove()
     assert not mine.path.exists()
+
+
+def test_sweep_removes_forgotten_memory_that_nobody_uses() -> None:
+    """Shared memory of an engine without a directory goes when it is old and no process has it mapped."""
+    old, young = (Path(f"/dev/shm/ViZDoomSMtest{name}{os.getpid()}") for name in ("old", "young"))
+    used = Path(f"/dev/shm/ViZDoomSMtestused{os.getpid()}")
+    for file in (old, young, used):
+        file.write_bytes(bytes(8))
+    for file in (old, used):
+        os.utime(file, (time.time() - 7200, time.time() - 7200))
+    try:
+        with open(used, "rb") as stream, mmap.mmap(stream.fileno(), 8, prot=mmap.PROT_READ):
+            supervision.sweep()
+            assert [file.exists() for file in (old, young, used)] == [False, True, True]
+    finally:
+        for file in (old, young, used):
+            file.unlink(missing_ok=True)

@@ -175,20 +175,20 @@ RECORD = """
 import sys
 from pathlib import Path
 from worldmodel.rollouts import CollectConfig, Goal, collect
-collect(CollectConfig(frame_size=32), Path(sys.argv[1]), goal=Goal(episodes=8), workers=2)
+collect(CollectConfig(frame_size=32), Path(sys.argv[1]), goal=Goal(episodes=24), workers=2)
 """
 
 
 @pytest.mark.slow
 def test_killed_recording_loses_nothing_and_leaves_no_engine(tmp_path: Path) -> None:
     """kill -9 at random moments: finished episodes stay, no engine survives, and the data is an undisturbed run's."""
-    collect(MAZE, tmp_path / "undisturbed", goal=Goal(episodes=8), workers=2)
+    collect(MAZE, tmp_path / "undisturbed", goal=Goal(episodes=24), workers=2)
     path, moments = tmp_path / "killed", random.Random(0)
     engines: set[int] = set()
     finished: set[str] = set()
     for _ in range(6):
         process = subprocess.Popen([sys.executable, "-c", RECORD, str(path)])
-        time.sleep(1.0 + moments.random() * 2.5)
+        time.sleep(0.7 + moments.random())
         engines |= set(engines_of(path))
         process.kill()
         process.wait()
