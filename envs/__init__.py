@@ -39,15 +39,14 @@ def make_env(
     import gymnasium
 
     if env_id.lower().startswith("vizdoom"):
-        import vizdoom.gymnasium_wrapper  # noqa: F401  registers the ids
+        from . import vizdoom  # registers its ids
     if env_id not in gymnasium.registry and ":" not in env_id:
-        near = difflib.get_close_matches(env_id, ["toy", *gymnasium.registry], n=1)
+        near = difflib.get_close_matches(env_id, ["toy", DEFAULT_ENV, *gymnasium.registry], n=1)
         raise ValueError(f"no environment named {env_id!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     if env_id.startswith("Vizdoom"):
-        from .vizdoom import VizdoomGame
-
-        spec = gymnasium.spec(env_id)
-        return VizdoomGame(spec, frame_skip=frame_skip, frame_size=frame_size, actions=actions, patience=patience)
+        return vizdoom.VizdoomGame(
+            gymnasium.spec(env_id), frame_skip=frame_skip, frame_size=frame_size, actions=actions, patience=patience
+        )
     from .gymnasium import GymnasiumGame
 
     return GymnasiumGame(env_id, frame_skip=frame_skip, frame_size=frame_size, actions=actions)

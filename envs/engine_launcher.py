@@ -64,4 +64,5 @@ def write(name: str, content: str) -> None:
     os.replace(f".{name}", name)
 
 
-main()
+if __name__ == "__main__":
+    main()

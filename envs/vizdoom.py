@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import vizdoom
+import vizdoom.gymnasium_wrapper  # registers the ids
 from gymnasium.envs.registration import EnvSpec
 
 from .actions import choose_actions, presses
