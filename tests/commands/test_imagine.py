@@ -71,6 +71,7 @@ def test_same_command_same_record(world: Path, tmp_path: Path) -> None:
         (["--action", "forwrd"], 2, "no action 'forwrd'; did you mean 'forward'? (actions: noop, forward, left"),
         (["--action", "forward:9/left:2"], 2, "takes 11 steps, but only 10 are imagined"),
         (["--steps", "0"], 2, "--steps must be at least 1, got 0"),
+        (["--steps", "1000000000000"], 2, "--steps must be at most 100000"),
         (["--steps", "many"], 2, "invalid int value: 'many'"),
         (["--context", "0"], 2, "--context must be at least 1, got 0"),
         (["--context", "9"], 2, "--context must be at most 8, the model's window, got 9"),

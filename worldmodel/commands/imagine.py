@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..simulator import Simulator
 
 LINE_EVERY_SECONDS = 5.0
+MAX_STEPS = 100_000  # three hours of a game
 MAX_SEEDS = 1_000_000  # as many as a game has seeds that training never sees
 EPILOG = """
 actions:  , separates videos   + presses together   / then   :N holds N steps   none = without actions
@@ -58,9 +60,14 @@ def main(args: argparse.Namespace) -> None:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot write to --out {args.out}: {error.strerror}") from error
+    import torch
+
     from ..imagination import EPISODES, imagine_videos
     from ..simulator import PRETRAINED, Simulator
 
+    if "OMP_NUM_THREADS" not in os.environ:
+        # A second thread does not make the waves faster, and on a busy machine the two wait for each other.
+        torch.set_num_threads(1)
     checkpoint = args.checkpoint or PRETRAINED
     simulator = Simulator.from_pretrained(checkpoint, temperature=args.temperature, top_k=args.top_k)
     _check_actions(args, simulator)
@@ -88,6 +95,8 @@ def _check_numbers(args: argparse.Namespace) -> None:
     for name, value, least in (("--steps", args.steps, 1), ("--context", args.context, 1), ("--top-k", args.top_k, 0)):
         if value < least:
             raise UsageError(f"{name} must be at least {least}, got {value}")
+    if args.steps > MAX_STEPS:
+        raise UsageError(f"--steps must be at most {MAX_STEPS}, got {args.steps}")
     if not 0 <= args.temperature < float("inf"):
         raise UsageError(f"--temperature must be 0 or more, got {args.temperature}")
     if not 0 <= args.seed < MAX_SEEDS:
