@@ -12,10 +12,9 @@ from types import TracebackType
 
 from ..envs import Game, GameDiedError
 from .config import CollectConfig
-from .episode import Episode
 from .manifest import DatasetInfo, EpisodeRecord
-from .recorder import record_episode
-from .storage import adopt_episode, write_episode
+from .recorder import play_episode
+from .storage import EpisodeEncoder, adopt_episode
 
 ATTEMPTS = 6  # for one episode, each with twice the patience of the one before
 AHEAD = 8  # episodes a worker: how far the others may get ahead of a slow one
@@ -90,10 +89,7 @@ class Crew:
 
     def _record(self, index: int, player: _Player) -> EpisodeRecord | None:
         adopted = adopt_episode(self._path, index, info=self._info)
-        if adopted is not None:
-            return adopted
-        episode = player.play(self._config.episode_seed(index))
-        return None if episode is None else write_episode(self._path, index, episode, info=self._info)
+        return adopted or player.record(index, self._path, info=self._info)
 
 
 class _Player:
@@ -104,26 +100,28 @@ class _Player:
         self._game = game
         self._stopped = stopped
 
-    def play(self, seed: int) -> Episode | None:
-        """Return the episode of `seed`, None if the crew was stopped meanwhile."""
+    def record(self, index: int, path: Path, *, info: DatasetInfo) -> EpisodeRecord | None:
+        """Write episode `index` and return its manifest line, None if the crew was stopped meanwhile."""
         for attempt in range(ATTEMPTS):
             try:
                 if self._game is None:
                     self._game = self._config.make_game(patience=2.0**attempt)
-                return record_episode(
-                    self._game,
-                    seed,
-                    policy=self._config.policy,
-                    policy_seed=self._config.seed,
-                    stopped=self._stopped,
-                )
+                return self._play(self._game, index, path, info)
             except GameDiedError as error:
                 self.close()
                 if attempt == ATTEMPTS - 1:
-                    raise GameDiedError(
-                        f"the game died {ATTEMPTS} times in the episode of seed {seed}: {error}"
-                    ) from error
+                    raise GameDiedError(f"the game died {ATTEMPTS} times in episode {index}: {error}") from error
         return None
+
+    def _play(self, game: Game, index: int, path: Path, info: DatasetInfo) -> EpisodeRecord | None:
+        seed = self._config.episode_seed(index)
+        encoder = EpisodeEncoder(index, seed, info=info)
+        for moment in play_episode(game, seed, policy=self._config.policy, policy_seed=self._config.seed):
+            if self._stopped():
+                return None
+            if moment.frame is not None:
+                encoder.add(moment.frame, moment.variables, action=moment.action, reward=moment.reward)
+        return encoder.write(path, terminated=moment.terminated, truncated=moment.truncated)
 
     def close(self) -> None:
         """Close the game; the next episode starts another."""

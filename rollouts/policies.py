@@ -210,13 +210,13 @@ class VisitMap:
 
     def __init__(self, walls: np.ndarray) -> None:
         corners = walls.reshape(-1, 2)
-        self._origin = corners.min(axis=0) - CELL
+        self._origin = (corners.min(axis=0) - CELL).tolist()
         self._visits = np.zeros(tuple(((np.ptp(corners, axis=0) + 3 * CELL) / CELL).astype(int)))
 
     def add(self, position: tuple[float, float]) -> None:
         """The player is here."""
-        column, row = self._cells(np.array(position))
-        self._visits[column, row] += 1
+        column, row = (int((place - origin) / CELL) for place, origin in zip(position, self._origin, strict=True))
+        self._visits[max(0, min(column, len(self._visits) - 1)), max(0, min(row, len(self._visits[0]) - 1))] += 1
 
     def novelty(self, position: tuple[float, float], headings: np.ndarray, ways: np.ndarray) -> np.ndarray:
         """Return for each heading how many new cells lie along its way: one counts 1, one seen n times 1 / (1 + n)."""

@@ -1,8 +1,9 @@
-"""Plays one episode with a policy and keeps what was shown."""
+"""Plays one episode with a policy and shows or keeps what happened."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,12 +14,23 @@ from .policies import make_policy
 MAX_FRAMES = 1024  # of an episode; a game that goes on is truncated here
 
 
-def record_episode(
-    game: Game, seed: int, *, policy: str, policy_seed: int, stopped: Callable[[], bool] = lambda: False
-) -> Episode | None:
-    """Return the episode of `seed` as `policy` plays it, None if `stopped()` came true meanwhile.
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """One frame of an episode, and the action and reward that led to it; the first has no action.
 
-    A step that shows no frame (ViZDoom's end of an episode) is dropped, together with the action that led to it.
+    `frame` is None where the game ended without showing one (ViZDoom does): nothing but how it ended is known.
+    """
+
+    frame: np.ndarray | None
+    variables: Mapping[str, float]
+    action: int | None = None
+    reward: float = 0.0
+    terminated: bool = False
+    truncated: bool = False
+
+
+def play_episode(game: Game, seed: int, *, policy: str, policy_seed: int) -> Iterator[Moment]:
+    """Yield the episode of `seed` as `policy` plays it; the last moment is terminated or truncated.
 
     Raises:
         GameDiedError: if the game died; the same call with a new game gives the same episode.
@@ -31,30 +43,40 @@ def record_episode(
         walls=first.walls,
         frame_skip=game.settings["frame_skip"],
     )
-    frames = np.empty((MAX_FRAMES, *first.frame.shape), dtype=np.uint8)  # memory is taken only where it is written
-    frames[0] = first.frame
-    variables = [first.variables]
-    actions: list[int] = []
-    rewards: list[float] = []
-    terminated = truncated = False
-    while not (terminated or truncated):
-        if stopped():
-            return None
-        action = player.act(variables[-1])
+    moment = Moment(frame=first.frame, variables=first.variables)
+    yield moment
+    for shown in range(2, MAX_FRAMES + 1):
+        action = player.act(moment.variables)
         step = game.step(action)
-        terminated, truncated = step.terminated, step.truncated
-        if step.frame is not None:
-            actions.append(action)
-            rewards.append(step.reward)
-            variables.append(step.variables)
-            frames[len(actions)] = step.frame
-        truncated = truncated or (not terminated and len(actions) + 1 == MAX_FRAMES)
+        moment = Moment(
+            frame=step.frame,
+            variables=step.variables,
+            action=action,
+            reward=step.reward,
+            terminated=step.terminated,
+            truncated=step.truncated or (shown == MAX_FRAMES and not step.terminated),
+        )
+        yield moment
+        if moment.terminated or moment.truncated:
+            return
+
+
+def record_episode(game: Game, seed: int, *, policy: str, policy_seed: int) -> Episode:
+    """Return the episode of `seed` as `policy` plays it.
+
+    A step that shows no frame is dropped, together with the action that led to it.
+
+    Raises:
+        GameDiedError: if the game died.
+    """
+    moments = list(play_episode(game, seed, policy=policy, policy_seed=policy_seed))
+    shown = [moment for moment in moments if moment.frame is not None]
     return Episode(
-        frames=frames[: len(actions) + 1],
-        actions=np.array(actions, dtype=np.int64),
-        rewards=np.array(rewards, dtype=np.float32),
-        terminated=terminated,
-        truncated=truncated,
-        variables={name: np.array([values[name] for values in variables]) for name in first.variables},
+        frames=np.stack([moment.frame for moment in shown if moment.frame is not None]),
+        actions=np.array([moment.action for moment in shown[1:]], dtype=np.int64),
+        rewards=np.array([moment.reward for moment in shown[1:]], dtype=np.float32),
+        terminated=moments[-1].terminated,
+        truncated=moments[-1].truncated,
+        variables={name: np.array([moment.variables[name] for moment in shown]) for name in shown[0].variables},
         seed=seed,
     )

@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,113 @@ def episode_file(index: int) -> str:
 
 def write_episode(path: Path, index: int, episode: Episode, *, info: DatasetInfo) -> EpisodeRecord:
     """Write an episode into the data set directory `path`, all or nothing, and return its manifest line."""
-    content = encode(episode, metadata={"index": index, "seed": episode.seed, "dataset": info.sha256})
-    file = path / episode_file(index)
-    write_atomically(file, content)
-    return EpisodeRecord(
-        index=index,
-        file=file.name,
-        frames=len(episode.frames),
-        seed=episode.seed,
-        terminated=episode.terminated,
-        truncated=episode.truncated,
-        sha256=hashlib.sha256(content).hexdigest(),
-    )
+    encoder = EpisodeEncoder(index, episode.seed, info=info)
+    for row, frame in enumerate(episode.frames):
+        variables = {name: float(values[row]) for name, values in episode.variables.items()}
+        if row:
+            encoder.add(frame, variables, action=int(episode.actions[row - 1]), reward=float(episode.rewards[row - 1]))
+        else:
+            encoder.add(frame, variables)
+    return encoder.write(path, terminated=episode.terminated, truncated=episode.truncated)
+
+
+class EpisodeEncoder:
+    """Turns frames into the bytes of an episode file while they are being recorded, a row group at a time.
+
+    Only one row group of frames is held, so that they are compressed while they are in the processor's cache.
+    """
+
+    def __init__(self, index: int, seed: int, *, info: DatasetInfo) -> None:
+        self._index = index
+        self._seed = seed
+        self._info = info
+        self._rows = 0
+        self._stream = pa.BufferOutputStream()
+        self._writer: pq.ParquetWriter | None = None
+        self._variables: list[Mapping[str, float]] = []
+        self._actions: list[int] = []
+        self._rewards: list[float] = []
+
+    def add(
+        self, frame: np.ndarray, variables: Mapping[str, float], *, action: int | None = None, reward: float = 0.0
+    ) -> None:
+        """Append a frame, and the action and reward that led to it from the one before (the first has none)."""
+        if self._writer is None:
+            self._open(frame)
+        if action is not None:
+            self._actions.append(action)
+            self._rewards.append(reward)
+        if len(self._variables) == ROW_GROUP:  # the last row's action is known only now
+            self._flush()
+        self._frames[len(self._variables)] = frame
+        self._variables.append(variables)
+        self._rows += 1
+
+    def write(self, path: Path, *, terminated: bool, truncated: bool) -> EpisodeRecord:
+        """Write the file into the data set directory `path`, all or nothing, and return its manifest line.
+
+        Raises:
+            OSError: if it cannot be written; nothing is left of it.
+        """
+        self._flush(terminated=terminated, truncated=truncated)
+        assert self._writer is not None
+        self._writer.close()
+        content = memoryview(self._stream.getvalue())
+        file = path / episode_file(self._index)
+        write_atomically(file, content)
+        return EpisodeRecord(
+            index=self._index,
+            file=file.name,
+            frames=self._rows,
+            seed=self._seed,
+            terminated=terminated,
+            truncated=truncated,
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+
+    def _open(self, first: np.ndarray) -> None:
+        height, width, _ = first.shape
+        described = {"index": self._index, "seed": self._seed, "dataset": self._info.sha256}
+        described |= {"height": height, "width": width}
+        self._schema = pa.schema(
+            [
+                ("frame", pa.binary(first.size)),
+                ("action", pa.int32()),
+                ("reward", pa.float32()),
+                ("terminated", pa.bool_()),
+                ("truncated", pa.bool_()),
+                *((name, pa.float64()) for name in self._info.variables),
+            ],
+            metadata={METADATA_KEY: json.dumps(described, sort_keys=True).encode()},
+        )
+        self._writer = pq.ParquetWriter(
+            self._stream,
+            self._schema,
+            compression="zstd",
+            compression_level=COMPRESSION_LEVEL,
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
+        )
+        self._frames = np.empty((ROW_GROUP, *first.shape), np.uint8)
+
+    def _flush(self, *, terminated: bool = False, truncated: bool = False) -> None:
+        """Write the rows that are held as a row group; the very last row has no action and no reward."""
+        count, given = len(self._variables), len(self._actions)
+        frames = pa.py_buffer(self._frames[:count])
+        last = np.arange(count) == count - 1
+        columns = [
+            pa.FixedSizeBinaryArray.from_buffers(self._schema.field("frame").type, count, [None, frames]),
+            pa.array([*self._actions, None][:count], type=pa.int32()),
+            pa.array([*self._rewards, None][:count], type=pa.float32()),
+            pa.array(last & terminated),
+            pa.array(last & truncated),
+            *(pa.array([values[name] for values in self._variables], pa.float64()) for name in self._info.variables),
+        ]
+        assert self._writer is not None
+        assert given in (count - 1, count)
+        self._writer.write_batch(pa.record_batch(columns, schema=self._schema), row_group_size=ROW_GROUP)
+        self._variables, self._actions, self._rewards = [], [], []
 
 
 def adopt_episode(path: Path, index: int, *, info: DatasetInfo) -> EpisodeRecord | None:
@@ -64,35 +160,6 @@ def adopt_episode(path: Path, index: int, *, info: DatasetInfo) -> EpisodeRecord
         truncated=episode.truncated,
         sha256=hashlib.sha256(content).hexdigest(),
     )
-
-
-def encode(episode: Episode, *, metadata: dict[str, Any]) -> memoryview:
-    """Return the bytes of an episode's Parquet file; the last row has no action and no reward."""
-    count, height, width, _ = episode.frames.shape
-    frames = pa.py_buffer(np.ascontiguousarray(episode.frames))
-    last = np.arange(count) == count - 1
-    columns: dict[str, pa.Array] = {
-        "frame": pa.FixedSizeBinaryArray.from_buffers(pa.binary(height * width * 3), count, [None, frames]),
-        "action": pa.array(np.append(episode.actions, 0), type=pa.int32(), mask=last),
-        "reward": pa.array(np.append(episode.rewards, 0), type=pa.float32(), mask=last),
-        "terminated": pa.array(last & episode.terminated),
-        "truncated": pa.array(last & episode.truncated),
-    }
-    columns |= {name: pa.array(values, type=pa.float64()) for name, values in episode.variables.items()}
-    described = json.dumps({**metadata, "height": height, "width": width}, sort_keys=True).encode()
-    table = pa.table(columns).replace_schema_metadata({METADATA_KEY: described})
-    stream = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        stream,
-        row_group_size=ROW_GROUP,
-        compression="zstd",
-        compression_level=COMPRESSION_LEVEL,
-        use_dictionary=False,
-        write_statistics=False,
-        write_page_checksum=True,
-    )
-    return memoryview(stream.getvalue())
 
 
 class EpisodeDataset:

@@ -12,24 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis.extra.numpy import arrays
 
 from worldmodel.envs import Game, GameDiedError, make_env, supervision
-from worldmodel.envs.vizdoom import VizdoomGame, halve
+from worldmodel.envs.vizdoom import VizdoomGame
 
 
 @pytest.fixture(scope="module")
 def game() -> Iterator[Game]:
     with closing(make_env()) as engine:
         yield engine
-
-
-@given(arrays(np.uint8, (3, 4, 16)))
-def test_halving_is_the_exact_rounded_mean(planes: np.ndarray) -> None:
-    """Each pixel is the mean of its 2x2 block, a half rounded up: no overflow between the bytes of a word."""
-    blocks = planes.reshape(3, 2, 2, 8, 2).astype(int)
-    assert np.array_equal(halve(planes), (blocks.sum(axis=(2, 4)) + 2) // 4)
 
 
 def sideways(before: np.ndarray, after: np.ndarray) -> int:
