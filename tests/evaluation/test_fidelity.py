@@ -19,6 +19,7 @@ def test_psnr_by_hand() -> None:
     black = np.zeros((2, 4, 4, 3), np.uint8)
     np.testing.assert_allclose(psnr(black + 1, black), 20 * np.log10(255))
     np.testing.assert_allclose(psnr(black + 255, black), 0)
+    np.testing.assert_allclose(psnr(black, black), 20 * np.log10(255))
 
 
 def test_clips_are_repeatable_and_aligned(tmp_path: Path) -> None:

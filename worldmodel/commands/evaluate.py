@@ -73,7 +73,9 @@ def _print(numbers: dict[str, Any]) -> None:
     from rich.table import Table
 
     tokenizer, fidelity = numbers["tokenizer"], numbers["fidelity"]
-    console = Console(width=None)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
     console.print(
         f"tokenizer: {tokenizer['psnr']:.2f} dB, {tokenizer['psnr_moving']:.2f} dB on moving clips, "
         f"{tokenizer['codes_used']} codes used, perplexity {tokenizer['perplexity']:.0f}",
@@ -83,7 +85,7 @@ def _print(numbers: dict[str, Any]) -> None:
         table = Table(title=f"PSNR in dB by imagined step, {title}", title_justify="left")
         rows = fidelity[name]
         steps = range(len(rows["model"]))
-        table.add_column("step")
+        table.add_column("step", no_wrap=True)
         for step in steps:
             table.add_column(str(step + 1), justify="right")
         for row, values in rows.items():
