@@ -7,7 +7,6 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
 GAZE_SCALE = 8.0  # the table learns in small steps what has to become differences of several units
 
 
