@@ -190,8 +190,8 @@ class Simulator:
             ValueError: if either is missing, damaged, or they do not belong together.
         """
         device = default_device()
-        tokenizer = Tokenizer.from_pretrained(Path(directory) / "tokenizer").to(device)
         dynamics = Dynamics.from_pretrained(directory).to(device)
+        tokenizer = Tokenizer.from_pretrained(Path(directory) / "tokenizer").to(device)
         expected = read_index(directory, kind="dynamics")["config"].get("tokenizer")
         if tokenizer.fingerprint() != expected:
             raise ValueError(f"{directory}: its tokenizer is not the one the dynamics was trained with")

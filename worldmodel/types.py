@@ -17,6 +17,7 @@ Codes = Int64[Tensor, "b t h w"]
 FrameCodes = Int64[Tensor, "b h w"]
 # Indices into the action names; NO_ACTION (-1) stands for "not told".
 Actions = Int64[Tensor, "b t"]
+ActionsBetween = Int64[Tensor, "b t-1"]  # of t frames
 FrameActions = Int64[Tensor, "b"]
 # The encoder's output before (latents) and after (quantized) the nearest code.
 Latents = Float[Tensor, "n d h w"]

@@ -25,6 +25,13 @@ def test_temperature_zero_ignores_the_noise() -> None:
         assert torch.equal(sample(logits, torch.full((50,), value), temperature=0), logits.argmax(-1))
 
 
+def test_the_lowest_temperature_is_the_likeliest_code() -> None:
+    """However low the temperature, sampling stays finite and approaches the likeliest code."""
+    logits = torch.randn(50, 16)
+    codes = sample(logits, torch.rand(50), temperature=1e-300)
+    assert torch.equal(codes, logits.argmax(-1))
+
+
 def test_top_k_draws_among_the_likeliest() -> None:
     """With top-k only the k likeliest codes appear, in their own proportions."""
     logits = torch.tensor([3.0, 2.0, 1.0, 0.0])

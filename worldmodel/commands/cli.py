@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         known = [option for action in self._actions for option in action.option_strings]
-        for word in message.split():
+        for word in message.replace(":", " ").split():
             near = difflib.get_close_matches(word, known, n=1) if word.startswith("--") else []
             if near and word not in known:
                 message += f"; did you mean {near[0]}?"

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..checkpoint import load_weights, read
 from ..config import DynamicsConfig, from_dict
-from ..types import NO_ACTION, Actions, Codes, FrameActions, FrameCodes
+from ..types import NO_ACTION, Actions, ActionsBetween, Codes, FrameActions, FrameCodes
 from .cache import ContextCache
 from .context import ContextTransformer
 from .decoder import CodeDecoder
@@ -85,7 +85,7 @@ class Dynamics(nn.Module):
         p, grid = self.config.patch, self.config.patch_grid
         return rearrange(logits, "(b t) (h w) (i j) k -> b t (h i) (w j) k", b=b, t=t, h=grid, w=grid, i=p, j=p)
 
-    def loss(self, codes: Codes, actions: Actions, *, generator: torch.Generator) -> DynamicsLosses:
+    def loss(self, codes: Codes, actions: ActionsBetween, *, generator: torch.Generator) -> DynamicsLosses:
         """Return the losses of predicting each frame of `codes` (b t h w) but the first, under `actions` (b t-1).
 
         In training mode, a share of the context's codes is replaced by random ones and some clips lose their actions
@@ -103,7 +103,7 @@ class Dynamics(nn.Module):
         alone = _nats(self.decoder.head.predict_alone(features), patches)
         return DynamicsLosses(nll + alone, nll.detach(), alone.detach())
 
-    def forward(self, codes: Codes, actions: Actions, *, generator: torch.Generator) -> DynamicsLosses:
+    def forward(self, codes: Codes, actions: ActionsBetween, *, generator: torch.Generator) -> DynamicsLosses:
         """The same as `loss`: the name by which torch's wrappers for several processes call it."""
         return self.loss(codes, actions, generator=generator)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+GREEDY_BELOW = 1e-6  # a temperature that single precision can no longer divide by
+
 
 def sample(logits: Tensor, noise: Tensor, *, temperature: float = 1.0, top_k: int = 0) -> Tensor:
     """Return codes (...) drawn from softmax(logits / temperature) by inverting its distribution function at `noise`.
@@ -15,10 +17,10 @@ def sample(logits: Tensor, noise: Tensor, *, temperature: float = 1.0, top_k: in
     Args:
         logits: (... k).
         noise: (...), uniform in 0..1.
-        temperature: 0 takes the likeliest code and ignores the noise.
+        temperature: 0 (or below 1e-6) takes the likeliest code and ignores the noise.
         top_k: draw among the so many likeliest codes; 0 means all.
     """
-    if temperature == 0:
+    if temperature < GREEDY_BELOW:
         return logits.argmax(-1)
     logits = logits.float()
     if 0 < top_k < logits.shape[-1]:

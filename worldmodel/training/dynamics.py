@@ -51,8 +51,9 @@ class DynamicsStage:
         self.batch = training.batch
         self.clips = CodeClips(dataset, codes, clip=training.clip, episodes=episodes)
         self.held_out = self.clips.read(self.clips.held_out.spread(HELD_OUT_CLIPS))
-        torch.manual_seed(training.seed)
-        self.model = Dynamics(config, tokenizer.codebook.vectors)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(training.seed)
+            self.model = Dynamics(config, tokenizer.codebook.vectors)
 
     def identity(self) -> dict[str, Any]:
         return {"model": to_dict(self.model.config), **self.fingerprints}

@@ -32,8 +32,9 @@ class TokenizerStage:
             raise ValueError(
                 f"the data set's frames are {dataset.info.frame_size} pixels wide, the tokenizer's {config.frame_size}"
             )
-        torch.manual_seed(training.seed)
-        self.model = Tokenizer(config)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(training.seed)
+            self.model = Tokenizer(config)
         self.batch = training.batch
         episodes = first_episodes(dataset, training.episodes)
         self.clips = FrameClips(dataset, clip=training.clip, episodes=episodes)
