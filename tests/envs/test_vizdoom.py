@@ -119,7 +119,7 @@ def test_engine_killed_while_it_starts_is_started_again() -> None:
 
     def kill_first() -> None:
         known = f"{supervision.PREFIX}{os.getpid()}-*"
-        while not killed.is_set() and not over.is_set():
+        while not killed.is_set() and not over.wait(0.001):
             for file in supervision.temporary_directory().glob(f"{known}/pid"):
                 if not (file.parent / "started").exists():
                     os.kill(int(file.read_text()), signal.SIGKILL)
