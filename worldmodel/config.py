@@ -92,7 +92,7 @@ class DynamicsConfig:
     head_dim: int = 48
     expansion: int = 2  # of the MLPs
     chain_dim: int = 128
-    max_corruption: float = 0.2  # context codes replaced by random ones, rate uniform in 0..this
+    max_corruption: float = 0.1  # context codes replaced by random ones, rate uniform in 0..this
     action_dropout: float = 0.1  # clips trained without actions
 
     def __post_init__(self) -> None:

@@ -43,10 +43,12 @@ def parser(prog: str) -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, default=10, metavar="N", help="frames to imagine")
     p.add_argument("--action", default="forward,right", metavar="SCRIPT", help="what to press, see below")
     p.add_argument("--from", dest="source", metavar="WHAT", help="where the context comes from, see below; "
-                   "without it the episodes that come with the package")  # fmt: skip
+                   "without it a held-out episode that comes with the package")  # fmt: skip
     p.add_argument("--checkpoint", metavar="DIR", help="a dynamics checkpoint; without it the one of the package")
     p.add_argument("--out", type=Path, default=Path("imagined"), metavar="DIR", help="where the videos go")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the start and of the sampling")
+    p.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the sampling, and of the start where --from names none"
+    )
     p.add_argument("--temperature", type=float, default=1.0, metavar="T", help="0 takes the likeliest codes")
     p.add_argument("--top-k", type=int, default=0, metavar="K", help="sample among K codes; 0 = all")
     p.add_argument("--truth", action="store_true", help="show the real game under the same actions beside it")
@@ -62,7 +64,7 @@ def main(args: argparse.Namespace) -> None:
         raise ValueError(f"cannot write to --out {args.out}: {error.strerror}") from error
     import torch
 
-    from ..imagination import EPISODES, imagine_videos
+    from ..imagination import DEFAULT_SOURCE, imagine_videos
     from ..simulator import PRETRAINED, Simulator
 
     if "OMP_NUM_THREADS" not in os.environ:
@@ -75,7 +77,7 @@ def main(args: argparse.Namespace) -> None:
         written = imagine_videos(
             simulator,
             args.action,
-            source=args.source or str(EPISODES),
+            source=args.source or DEFAULT_SOURCE,
             num_context=args.context,
             num_steps=args.steps,
             out=args.out,

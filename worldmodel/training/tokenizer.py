@@ -21,7 +21,7 @@ RESTART_UNTIL = 0.7  # share of the run; after it the codes settle and none is r
 HELD_OUT_FRAMES = 256
 SHEET_FRAMES = 8
 
-DEFAULTS = TrainingConfig(batch=16, clip=1, learning_rate=1e-3, weight_decay=0.0, minutes=20.0)
+DEFAULTS = TrainingConfig(batch=4, clip=1, learning_rate=1e-3, weight_decay=0.0, minutes=20.0)
 
 
 class TokenizerStage:
