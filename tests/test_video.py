@@ -93,8 +93,9 @@ def test_unfinished_video_has_another_name(tmp_path: Path) -> None:
 
 
 KILLED = """
-import sys, time
+import signal, sys, time
 import numpy as np
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children ignore it
 from worldmodel.video import VideoWriter
 frames = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
 with VideoWriter(sys.argv[1], frames_per_second=8) as video:
