@@ -178,7 +178,7 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
         "--set", "batch=2",
     ]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    for attempt in range(3):  # torchrun's rendezvous hangs now and then on a busy machine, before any of our code runs
+    for attempt in range(3):  # it has hung once on a busy machine; the cause is not known
         try:
             again = ["--resume"] if (tmp_path / "out" / "training" / "config.json").exists() else []
             result = subprocess.run([*command, *again], env=environment, capture_output=True, text=True, timeout=80)
