@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 checker = types.ModuleType("annotation_checker")
 checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # type: ignore[attr-defined]
 sys.modules[checker.__name__] = checker
-DYNAMICS = ("cache", "context", "decoder", "layers", "order", "sampling")
+DYNAMICS = ("cache", "context", "decoder", "layers", "numpy_decoder", "order", "samplers", "sampling")
 CHECKED = ["worldmodel.tokenizer", "worldmodel.simulator", *(f"worldmodel.dynamics.{name}" for name in DYNAMICS)]
 install_import_hook(CHECKED, "annotation_checker.check")
 

@@ -75,11 +75,9 @@ def test_the_decoder_runs_only_after_the_last_code(monkeypatch: pytest.MonkeyPat
     """Imagination is in latent space: no pixel is made before every code is sampled, and none is encoded again."""
     simulator = make()
     events: list[str] = []
-    sample_frame = simulator.dynamics.sample_frame
+    sample = simulator.sampler.sample
     monkeypatch.setattr(
-        simulator.dynamics,
-        "sample_frame",
-        lambda *args, **kwargs: events.append("codes") or sample_frame(*args, **kwargs),
+        simulator.sampler, "sample", lambda *args, **kwargs: events.append("codes") or sample(*args, **kwargs)
     )
     simulator.tokenizer.encoder.register_forward_hook(lambda *args: events.append("encoder"))
     simulator.tokenizer.decoder.register_forward_hook(lambda *args: events.append("decoder"))

@@ -17,7 +17,8 @@ from torch import Tensor
 from .checkpoint import read_index
 from .dynamics.cache import ContextCache
 from .dynamics.model import Dynamics
-from .dynamics.sampling import check_sampling
+from .dynamics.samplers import make_sampler
+from .dynamics.sampling import check_sampling, gumbel_noise
 from .runtime import autocast, default_device
 from .tokenizer.model import Tokenizer
 from .types import NO_ACTION, Codes, FrameCodes, Frames
@@ -49,6 +50,7 @@ class Simulator:
         temperature: of sampling; 0 takes the likeliest code.
         top_k: sample among so many likeliest codes; 0 means all.
         precision: "auto" (bfloat16 where the hardware has it), "float32" or "bfloat16".
+        engine: what draws the codes, "numpy", "torch", or "auto": NumPy on a CPU.
     """
 
     def __init__(
@@ -59,11 +61,14 @@ class Simulator:
         temperature: float = 1.0,
         top_k: int = 0,
         precision: str = "auto",
+        engine: str = "auto",
     ) -> None:
         check_sampling(temperature, top_k)
         self.tokenizer = tokenizer
         self.dynamics = dynamics
         self.temperature, self.top_k, self.precision = temperature, top_k, precision
+        self.sampler = make_sampler(dynamics, engine, precision=precision)
+        self._frozen = dynamics.frozen(precision=precision)
         self.generator = torch.Generator()
         self._cache: ContextCache | None = None
         self._latest: Tensor | None = None  # the newest frame's codes, not yet taken in: its action is not known
@@ -130,12 +135,9 @@ class Simulator:
         chosen = self._check_actions(torch.as_tensor(actions, dtype=torch.int64), (len(self._latest),))
         features = self._observe(self._latest, chosen)
         config = self.dynamics.config
-        shape = (len(features), config.num_patches, config.codes_per_patch)
-        noise = torch.rand(shape, generator=self.generator).to(features.device)
-        with autocast(self.dynamics.device, precision=self.precision):
-            self._latest = self.dynamics.sample_frame(
-                features, noise=noise, temperature=self.temperature, top_k=self.top_k
-            )
+        shape = (len(features), config.num_patches, config.codes_per_patch, config.codebook_size)
+        noise = gumbel_noise(shape, self.generator)
+        self._latest = self.sampler.sample(features, noise, temperature=self.temperature, top_k=self.top_k)
         return self._latest
 
     def imagine(self, frames: Frames, actions: np.ndarray, future_actions: np.ndarray, *, seed: int = 0) -> Imagined:
@@ -165,7 +167,7 @@ class Simulator:
     def _observe(self, codes: FrameCodes, actions: Tensor) -> Tensor:
         assert self._cache is not None
         with autocast(self.dynamics.device, precision=self.precision):
-            return self.dynamics.observe(codes, actions, self._cache)
+            return self._frozen.observe(codes, actions, self._cache)
 
     def _check_actions(self, actions: Tensor, shape: tuple[int, ...]) -> Tensor:
         count = len(self.action_names)
@@ -183,6 +185,7 @@ class Simulator:
         temperature: float = 1.0,
         top_k: int = 0,
         precision: str = "auto",
+        engine: str = "auto",
     ) -> Simulator:
         """Load a dynamics checkpoint with its tokenizer; by default the one that ships with the package.
 
@@ -195,4 +198,4 @@ class Simulator:
         expected = read_index(directory, kind="dynamics")["config"].get("tokenizer")
         if tokenizer.fingerprint() != expected:
             raise ValueError(f"{directory}: its tokenizer is not the one the dynamics was trained with")
-        return cls(tokenizer, dynamics, temperature=temperature, top_k=top_k, precision=precision)
+        return cls(tokenizer, dynamics, temperature=temperature, top_k=top_k, precision=precision, engine=engine)

@@ -22,10 +22,12 @@ def test_the_gaze_depends_on_distance_and_action() -> None:
 
 
 def test_attend_is_softmax_attention() -> None:
-    """The written-out attention equals torch's, bias included."""
-    q, k, v = torch.randn(3, 2, 4, 7, 8)
-    bias = torch.randn(2, 4, 7, 7)
-    torch.testing.assert_close(attend(q, k, v, bias), F.scaled_dot_product_attention(q, k, v, attn_mask=bias))
+    """The written-out attention equals torch's, bias included, for many queries and for a single one."""
+    k, v = torch.randn(2, 2, 4, 7, 8)
+    for queries in (7, 1):
+        q, bias = torch.randn(2, 4, queries, 8), torch.randn(2, 4, queries, 7)
+        expected = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+        torch.testing.assert_close(attend(q, k, v, bias), expected)
 
 
 def test_rotation_keeps_lengths_and_sees_distances_only() -> None:

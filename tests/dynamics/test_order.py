@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worldmodel.dynamics.order import NAMES, OFFSETS, Order
+from worldmodel.dynamics.order import DIRECTIONS, NAMES, Order
 
 ORDERS = st.builds(Order, st.sampled_from(NAMES), st.integers(1, 9))
 
@@ -25,15 +25,17 @@ def test_waves_partition_the_grid(order: Order) -> None:
 
 
 @given(order=ORDERS)
-def test_neighbours_are_of_earlier_waves(order: Order) -> None:
-    """A position's input carries only codes of earlier waves, from the 3x3 around it."""
-    n = order.grid**2
-    for position in range(n):
-        for neighbour in order.neighbours[position]:
-            if neighbour < n:
-                assert order.waves[neighbour] < order.waves[position]
-                down, right = np.subtract(divmod(neighbour, order.grid), divmod(position, order.grid))
-                assert (down, right) in OFFSETS
+def test_neighbours_are_the_nearest_of_earlier_waves(order: Order) -> None:
+    """A position's input carries codes of earlier waves only: in each direction those of the nearest such position."""
+    grid = order.grid
+    for position, found in enumerate(order.neighbours):
+        row, column = divmod(position, grid)
+        expected = set()
+        for down, right in DIRECTIONS:
+            line = [(row + k * down, column + k * right) for k in range(1, grid)]
+            places = [r * grid + c for r, c in line if 0 <= r < grid and 0 <= c < grid]
+            expected |= set([p for p in places if order.waves[p] < order.waves[position]][:1])
+        assert {int(p) for p in found if p < grid**2} == expected
 
 
 @given(order=ORDERS)
@@ -46,9 +48,25 @@ def test_mask_is_wave_order(order: Order) -> None:
 
 
 def test_number_of_waves() -> None:
-    """A 16x16 grid takes 256 waves by raster, 31 by diagonals, 46 with look-right and 1 at once."""
-    counts = {name: Order(name, 16).num_waves for name in NAMES}
-    assert counts == {"raster": 256, "diagonal": 31, "diagonal-look-right": 46, "block": 1}
+    """A 16x16 grid takes 256 waves by raster, 46 with look-right, 31 by diagonals, and down to 1 at once."""
+    assert [(name, Order(name, 16).num_waves) for name in NAMES] == [
+        ("raster", 256),
+        ("diagonal-look-right", 46),
+        ("diagonal", 31),
+        ("coarse-to-fine-16", 16),
+        ("coarse-to-fine-8", 8),
+        ("block", 1),
+    ]
+
+
+@pytest.mark.parametrize(("name", "distances"), [("coarse-to-fine-16", [4, 2, 2, 2]), ("coarse-to-fine-8", [2, 2])])
+def test_coarse_to_fine_starts_far_apart(name: str, distances: list[int]) -> None:
+    """The first waves lie on a coarse lattice: no two known positions are nearer than its spacing."""
+    order = Order(name, 8)
+    for wave, distance in enumerate(distances):
+        places = [divmod(int(p), 8) for p in order.sequence[: order.bounds[wave][1]]]
+        gaps = [max(abs(a[0] - b[0]), abs(a[1] - b[1])) for i, a in enumerate(places) for b in places[:i]]
+        assert min(gaps) == distance
 
 
 def test_raster_knows_all_four_neighbours_above_and_left() -> None:

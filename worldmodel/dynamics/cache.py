@@ -7,24 +7,36 @@ from torch import Tensor
 
 
 class ContextCache:
-    """Keys and values (b*n heads t c) of each layer, for at most `window` frames; the oldest is dropped for ever.
+    """Keys and values of each layer for the newest `window` frames, each in a slot that is used again when it is too old.
 
-    Ages are relative, so no entry has to be computed again when the window moves.
+    Ages are relative, so no entry has to be computed again when the window moves, and nothing is moved or allocated
+    after the first frame.
     """
 
     def __init__(self, layers: int, window: int) -> None:
         self.window = window
         self.last: Tensor | None = None  # the last frame's patches
-        self._keys: list[Tensor | None] = [None] * layers
-        self._values: list[Tensor | None] = [None] * layers
+        self.count = 0  # frames taken in
+        self._entries: list[tuple[Tensor, Tensor] | None] = [None] * layers
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append a layer's keys and values; return those that the new frames may attend to."""
-        keys, values = self._keys[layer], self._values[layer]
-        if keys is not None and values is not None:
-            k, v = torch.cat([keys, k], dim=-2), torch.cat([values, v], dim=-2)
-        # The next frame sees itself and window - 1 frames before it.
-        kept = self.window - 1
-        self._keys[layer] = k[..., max(0, k.shape[-2] - kept) :, :].contiguous() if kept else None
-        self._values[layer] = v[..., max(0, v.shape[-2] - kept) :, :].contiguous() if kept else None
-        return k, v
+        """Take in one frame's keys and values (b*n heads 1 c); return those of all slots (b*n heads window c)."""
+        entry = self._entries[layer]
+        if entry is None:
+            shape = (*k.shape[:-2], self.window, k.shape[-1])
+            entry = self._entries[layer] = (k.new_zeros(shape), v.new_zeros(shape))
+        slot = self.count % self.window
+        entry[0][..., slot : slot + 1, :], entry[1][..., slot : slot + 1, :] = k, v
+        return entry
+
+    def ages(self, device: torch.device) -> Tensor:
+        """Return how many frames ago each slot was filled: (window), 0 for the frame that is being taken in.
+
+        A slot that was never filled is as old as the window or older.
+        """
+        ages = (self.count - torch.arange(self.window, device=device)) % self.window
+        return ages.masked_fill_(ages > self.count, self.window)
+
+    def advance(self) -> None:
+        """Finish the frame: the next one goes to the next slot."""
+        self.count += 1

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..config import DynamicsConfig
 from .cache import ContextCache
-from .layers import MLP, ActionGaze, Attention, attend, rotary_table, rotate, table
+from .layers import MLP, ActionGaze, Attention, FrozenGaze, attend, rotary_table, rotate, table
 
 
 class ContextBlock(nn.Module):
@@ -44,35 +44,31 @@ class ContextBlock(nn.Module):
 
     def _attend_frame(self, x: Tensor, actions: Tensor, rotary: Tensor) -> Tensor:
         """Return what each patch takes from its own frame: (b t n d) -> (b t n d)."""
-        # Four dimensions: with more, torch's attention leaves its fast kernel.
         q, k, v = self.spatial.heads(x.flatten(0, 1))
-        q, k = rotate(q, rotary), rotate(k, rotary)
-        if self.gaze is None:
-            attended = F.scaled_dot_product_attention(q, k, v)
-        else:
-            attended = attend(q, k, v, self.gaze(actions.flatten()).to(q.dtype))
+        bias = None if self.gaze is None else self.gaze(actions.flatten()).to(q.dtype)
+        attended = attend(rotate(q, rotary), rotate(k, rotary), v, bias)
         return self.spatial.merge(attended).view_as(x)
 
     def _attend_past(self, x: Tensor, cache: ContextCache | None, layer: int) -> Tensor:
         """Return what each patch takes from the same patch of the past frames: (b t n d) -> (b t n d)."""
-        b = len(x)
+        b, t = x.shape[:2]
         q, k, v = self.temporal.heads(rearrange(x, "b t n d -> (b n) t d"))
-        if cache is not None:
+        if cache is None:
+            ages = torch.arange(t, device=x.device)[:, None] - torch.arange(t, device=x.device)
+        else:
             k, v = cache.extend(layer, k, v)
-        bias = self._bias(q.shape[-2], k.shape[-2]).to(q.dtype)
-        attended = self.temporal.merge(attend(q, k, v, bias))
+            ages = cache.ages(x.device)[None]
+        attended = self.temporal.merge(attend(q, k, v, self._bias(ages).to(q.dtype)))
         return rearrange(attended, "(b n) t d -> b t n d", b=b)
 
-    def _bias(self, queries: int, keys: int) -> Tensor:
-        """What is added to the scores of the last `queries` of `keys` frames: less for older ones.
+    def _bias(self, ages: Tensor) -> Tensor:
+        """What is added to scores of keys so many frames old (queries keys): less for older ones.
 
         Each head forgets at its own fixed speed (Press et al. 2022), and nothing is seen past the window.
         (1 heads queries keys)
         """
-        device = self.slopes.device
-        age = torch.arange(keys - queries, keys, device=device)[:, None] - torch.arange(keys, device=device)
-        bias = -self.slopes[:, None, None] * age
-        return bias.masked_fill((age < 0) | (age >= self.window), float("-inf")).unsqueeze(0)
+        bias = -self.slopes[:, None, None] * ages
+        return bias.masked_fill((ages < 0) | (ages >= self.window), float("-inf")).unsqueeze(0)
 
 
 class ContextTransformer(nn.Module):
@@ -102,7 +98,7 @@ class ContextTransformer(nn.Module):
             patches: (b t n c), the vectors of each patch's codes.
             actions: (b t), what was done after each frame; -1 where it is not told.
             corruption: (b), the share of the codes that are random.
-            cache: what earlier calls left behind; the frames given are the next ones.
+            cache: what earlier calls left behind; then one frame at a time, t = 1.
         """
         before = self._before(patches, cache)
         x = self.embed(torch.cat([patches, before], dim=-1))
@@ -111,7 +107,15 @@ class ContextTransformer(nn.Module):
         x = x + told.to(x.dtype).unsqueeze(2)
         for layer, block in enumerate(self.blocks):
             x = block(x, actions, self.rotary, cache, layer)
+        if cache is not None:
+            cache.advance()
         return F.rms_norm(x, x.shape[-1:])
+
+    def freeze(self, dtype: torch.dtype) -> None:
+        """Do once what only training has to do for each frame: this transformer will imagine, and learn no more."""
+        for block in self.blocks:
+            if isinstance(block.gaze, ActionGaze):
+                block.gaze = FrozenGaze(block.gaze, dtype)
 
     def _before(self, patches: Tensor, cache: ContextCache | None) -> Tensor:
         """Return the patches one frame earlier with a channel of ones, zeros where there is no earlier frame."""

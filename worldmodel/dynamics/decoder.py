@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import DynamicsConfig
-from .layers import MLP, Attention, rotary_table, rotate, table
+from .layers import MLP, Attention, attend, rotary_table, rotate, table
 from .order import Order
 
 
@@ -27,18 +27,16 @@ class DecoderBlock(nn.Module):
         self.mlp = MLP(config.decoder_dim, config.expansion)
 
     def forward(self, x: Tensor, rotary: Tensor, mask: Tensor) -> Tensor:
-        """Return x (b n d) after the block; mask (n n) says who attends to whom."""
+        """Return x (b n d) after the block; mask (n n) is 0 where p may attend to q, -inf elsewhere."""
         q, k, v = self.attention.heads(F.rms_norm(x, x.shape[-1:]))
-        attended = F.scaled_dot_product_attention(rotate(q, rotary), rotate(k, rotary), v, attn_mask=mask)
-        return self._rest(x, attended)
+        return self._rest(x, attend(rotate(q, rotary), rotate(k, rotary), v, mask.to(q.dtype)))
 
     def step(self, x: Tensor, rotary: Tensor, cache: Tensor, bounds: tuple[int, int]) -> Tensor:
         """The same for one wave x (b m d), whose keys and values join those of earlier waves in cache (2 b h n c)."""
         start, end = bounds
         q, k, v = self.attention.heads(F.rms_norm(x, x.shape[-1:]))
         cache[0, :, :, start:end], cache[1, :, :, start:end] = rotate(k, rotary), v
-        attended = F.scaled_dot_product_attention(rotate(q, rotary), cache[0, :, :, :end], cache[1, :, :, :end])
-        return self._rest(x, attended)
+        return self._rest(x, attend(rotate(q, rotary), cache[0, :, :, :end], cache[1, :, :, :end]))
 
     def _rest(self, x: Tensor, attended: Tensor) -> Tensor:
         x = x + self.attention.merge(attended)
@@ -101,7 +99,8 @@ class CodeDecoder(nn.Module):
         )
         self.head = ChainHead(config)
         self.register_buffer("rotary", rotary_table(config.patch_grid, config.head_dim), persistent=False)
-        self.register_buffer("mask", torch.from_numpy(order.mask), persistent=False)
+        mask = torch.zeros(order.mask.shape).masked_fill(~torch.from_numpy(order.mask), float("-inf"))
+        self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("neighbours", torch.from_numpy(order.neighbours), persistent=False)
         self.register_buffer("sequence", torch.from_numpy(order.sequence), persistent=False)
 

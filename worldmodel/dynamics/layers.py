@@ -47,9 +47,13 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out.weight)  # each block starts as the identity
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return q, k, v (... heads n head_dim) of (... n d); keys have unit mean square, queries their head's gain."""
+        """Return q, k, v (... heads n head_dim) of (... n d), ready for `attend`.
+
+        Keys have unit mean square, queries their head's gain and the usual 1 / sqrt(head_dim).
+        """
         q, k, v = rearrange(self.qkv(x), "... n (three heads c) -> three ... heads n c", three=3, c=self.head_dim)
-        return F.rms_norm(q, (self.head_dim,)) * self.gain.to(q.dtype), F.rms_norm(k, (self.head_dim,)), v
+        gain = (self.gain * self.head_dim**-0.5).to(q.dtype)
+        return F.rms_norm(q, (self.head_dim,)) * gain, F.rms_norm(k, (self.head_dim,)), v
 
     def merge(self, x: Tensor) -> Tensor:
         """Return the heads' outputs (... heads n head_dim) as (... n d)."""
@@ -57,14 +61,20 @@ class Attention(nn.Module):
         return out
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Return softmax(q k^T / sqrt(c) + bias) v of (... n c).
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return softmax(q k^T + bias) v of (... n c), for queries that carry their scale.
 
-    Written out: on a CPU torch's fused kernel takes ten times as long for the backward pass over a dozen keys, and it
-    has no backward pass for the bias.
+    On a CPU it is written out: torch's fused kernel takes several times as long for the backward pass, at a dozen keys
+    as at 256, and it has none for the bias. Of a single query, thousands of tiny products cost more than one sum.
     """
-    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias
-    return scores.softmax(-1).to(v.dtype) @ v
+    if q.is_cuda:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+    single = q.shape[-2] == 1
+    scores = (q * k).sum(-1).unsqueeze(-2) if single else q @ k.transpose(-1, -2)
+    if bias is not None:
+        scores = scores + bias
+    weights = scores.softmax(-1).to(v.dtype)
+    return (weights.transpose(-1, -2) * v).sum(-2, keepdim=True) if single else weights @ v
 
 
 class ActionGaze(nn.Module):
@@ -83,9 +93,22 @@ class ActionGaze(nn.Module):
         """Return what to add to the scores of patch p for patch q (m heads n n), for actions (m)."""
         g = self.grid
         # Every g x g window of distances is what one patch needs; the windows run against its row and column.
-        windows = self.table.unfold(2, g, 1).unfold(3, g, 1).flip(2, 3)
-        bias: Tensor = rearrange(windows, "a heads r c i j -> a heads (r c) (i j)")[actions]
-        return GAZE_SCALE * bias
+        windows = (GAZE_SCALE * self.table[actions]).unfold(2, g, 1).unfold(3, g, 1).flip(2, 3)
+        bias: Tensor = rearrange(windows, "m heads r c i j -> m heads (r c) (i j)")
+        return bias
+
+
+class FrozenGaze(nn.Module):
+    """The same for a table that is not trained any more: every action's bias, ready to be looked up."""
+
+    def __init__(self, gaze: ActionGaze, dtype: torch.dtype) -> None:
+        super().__init__()
+        actions = torch.arange(len(gaze.table), device=gaze.table.device)
+        self.register_buffer("bias", gaze(actions).detach().to(dtype))
+
+    def forward(self, actions: Tensor) -> Tensor:
+        """Return (m heads n n) for actions (m); -1 is the last."""
+        return self.bias[actions]  # type: ignore[index]
 
 
 class MLP(nn.Module):

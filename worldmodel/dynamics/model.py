@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from ..checkpoint import load_weights, read
 from ..config import DynamicsConfig, from_dict
+from ..runtime import use_bfloat16
 from ..types import NO_ACTION, Actions, ActionsBetween, Codes, FrameActions, FrameCodes
 from .cache import ContextCache
 from .context import ContextTransformer
@@ -114,6 +116,16 @@ class Dynamics(nn.Module):
         random = torch.randint(self.config.codebook_size, codes.shape, generator=generator)
         return torch.where(hit.to(codes.device), random.to(codes.device), codes), rate.to(codes.device)
 
+    def frozen(self, *, precision: str = "auto") -> Dynamics:
+        """Return a copy that imagines faster and cannot be trained: matrices in the dtype they are multiplied in."""
+        copied = copy.deepcopy(self).eval().requires_grad_(False)
+        dtype = torch.bfloat16 if use_bfloat16(precision, self.device) else torch.float32
+        copied.context.freeze(dtype)
+        for module in copied.modules():
+            if isinstance(module, nn.Linear):
+                module.to(dtype)
+        return copied
+
     def new_cache(self) -> ContextCache:
         """Return the memory of a world that has seen nothing yet."""
         return ContextCache(self.config.context_layers, self.config.window)
@@ -122,7 +134,7 @@ class Dynamics(nn.Module):
     def sample_frame(self, features: Tensor, *, noise: Tensor, temperature: float = 1.0, top_k: int = 0) -> FrameCodes:
         """Return the next frame's codes (b h w), drawn wave by wave from features (b n d).
 
-        `noise` is uniform in 0..1, (b n links): one number a code, so codes do not depend on how they are computed.
+        `noise` is standard Gumbel, (b n links k): with the same noise the codes do not depend on how they are computed.
         """
 
         def pick(logits: Tensor, positions: Tensor, link: int) -> Tensor:

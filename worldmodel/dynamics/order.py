@@ -13,13 +13,18 @@ from functools import cached_property
 
 import numpy as np
 
-# The positions (rows down, columns right) whose codes a position may see in its input, once they are known.
-OFFSETS = ((0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, -1), (1, 0), (1, 1))
+# The directions (rows down, columns right) in which a position looks for the nearest known codes.
+DIRECTIONS = ((0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, -1), (1, 0), (1, 1))
+
+# Bayer's 4x4 matrix: any first so many places of it lie as far apart as they can.
+_BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]])
 
 _WAVES: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
     "raster": lambda row, column, grid: row * grid + column,
-    "diagonal": lambda row, column, grid: row + column,
     "diagonal-look-right": lambda row, column, grid: 2 * row + column,  # the neighbour up and to the right is known
+    "diagonal": lambda row, column, grid: row + column,
+    "coarse-to-fine-16": lambda row, column, grid: _BAYER[row % 4, column % 4],
+    "coarse-to-fine-8": lambda row, column, grid: _BAYER[row % 4, column % 4] // 2,
     "block": lambda row, column, grid: 0 * row,
 }
 NAMES = tuple(_WAVES)
@@ -68,17 +73,21 @@ class Order:
 
     @cached_property
     def neighbours(self) -> np.ndarray:
-        """The neighbours of each position that are known when it is sampled: int64 (n m), and n where there is none.
+        """The nearest known position in each direction when a position is sampled: int64 (n m), n where there is none.
 
-        The columns are those of OFFSETS that any position can use, and one without neighbours if none can.
+        The columns are those of DIRECTIONS in which any position finds one, or a single one without any.
         """
+        columns = [self._nearest(down, right) for down, right in DIRECTIONS]
+        found = [column for column in columns if (column < self.grid**2).any()]
+        return np.stack(found or columns[:1], axis=1)
+
+    def _nearest(self, down: int, right: int) -> np.ndarray:
+        """Return for each position the first one of an earlier wave in a direction, or n."""
         row, column = np.divmod(np.arange(self.grid**2), self.grid)
-        columns = []
-        for down, right in OFFSETS:
-            r, c = row + down, column + right
+        nearest = np.full(self.grid**2, self.grid**2)
+        for distance in reversed(range(1, self.grid)):
+            r, c = row + distance * down, column + distance * right
             inside = (r >= 0) & (r < self.grid) & (c >= 0) & (c < self.grid)
             there = np.where(inside, r * self.grid + c, 0)
-            known = inside & (self.waves[there] < self.waves)
-            if known.any():
-                columns.append(np.where(known, there, self.grid**2))
-        return np.stack(columns or [np.full(self.grid**2, self.grid**2)], axis=1)
+            nearest = np.where(inside & (self.waves[there] < self.waves), there, nearest)
+        return nearest

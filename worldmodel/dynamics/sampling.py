@@ -1,36 +1,36 @@
-"""From logits to a code: temperature, top-k, and one uniform number for each code of a frame."""
+"""From logits to a code: temperature, top-k, and Gumbel noise that decides the draw."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-GREEDY_BELOW = 1e-6  # a temperature that single precision can no longer divide by
+
+def gumbel_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Return independent draws of the standard Gumbel distribution, -log(-log(u)) of uniform u."""
+    return torch.rand(*shape, generator=generator).clamp_(min=2.0**-25).log_().neg_().log_().neg_()
 
 
 def sample(logits: Tensor, noise: Tensor, *, temperature: float = 1.0, top_k: int = 0) -> Tensor:
-    """Return codes (...) drawn from softmax(logits / temperature) by inverting its distribution function at `noise`.
+    """Return codes (...) drawn from softmax(logits / temperature): the largest of logits + temperature * noise.
 
-    The code depends on its own logits and its own number only, so the same noise gives the same codes in whatever order
-    or batch they are computed.
+    With Gumbel noise that is an exact draw (Gumbel 1954). A code depends on its own logits and its own noise only, so
+    the same noise gives the same codes in whatever order, batch or arithmetic they are computed, but for ties within
+    rounding.
 
     Args:
         logits: (... k).
-        noise: (...), uniform in 0..1.
-        temperature: 0 (or below 1e-6) takes the likeliest code and ignores the noise.
+        noise: (... k), standard Gumbel.
+        temperature: 0 takes the likeliest code.
         top_k: draw among the so many likeliest codes; 0 means all.
     """
-    if temperature < GREEDY_BELOW:
-        return logits.argmax(-1)
     logits = logits.float()
     if 0 < top_k < logits.shape[-1]:
         least = logits.topk(top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < least, float("-inf"))
-    cumulative = torch.softmax(logits / temperature, dim=-1).cumsum(-1)
-    total = cumulative[..., -1:]
-    drawn = (cumulative <= noise.unsqueeze(-1) * total).sum(-1)
-    # Rounding must not carry the draw past the last code that has any probability.
-    return torch.minimum(drawn, (cumulative < total).sum(-1))
+    return (logits + temperature * noise).argmax(-1)
 
 
 def check_sampling(temperature: float, top_k: int) -> None:

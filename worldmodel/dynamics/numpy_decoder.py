@@ -1,0 +1,191 @@
+"""The code decoder in NumPy: the same codes as `CodeDecoder.sample`, without what a tensor library costs a call.
+
+A wave is a hundred operations on a dozen rows. On a CPU torch spends most of such a wave on calling them; NumPy calls
+them in a fifth of the time, and everything that does not depend on the codes is done once a frame or once a model.
+Rows are kept in the order in which they are sampled, so a wave is a slice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .decoder import ChainHead, CodeDecoder, DecoderBlock
+
+Array = NDArray[np.float32]
+EPSILON = float(np.finfo(np.float32).eps)  # of torch's rms_norm in single precision
+
+
+class NumpyDecoder:
+    """A `CodeDecoder`'s weights, prepared for sampling in single precision. It does not follow later changes of them."""
+
+    def __init__(self, decoder: CodeDecoder, code_vectors: Tensor) -> None:
+        order = decoder.order
+        self.bounds = order.bounds
+        self.sequence = order.sequence
+        self.links = decoder.config.codes_per_patch
+        place = np.empty(len(order.sequence) + 1, np.int64)  # position -> where it stands in the sequence
+        place[order.sequence] = np.arange(len(order.sequence))
+        place[-1] = len(order.sequence)
+        self.neighbours = place[order.neighbours[order.sequence]]
+        self.code_vectors = _array(code_vectors)
+        self.features = (_transposed(decoder.features.weight), _array(decoder.features.bias))
+        self.codes = _transposed(decoder.codes.weight)
+        rotary = _array(decoder.rotary)[:, order.sequence]
+        self.blocks = [_Block(block, rotary) for block in decoder.blocks]
+        self.head = _Head(decoder.head)
+
+    def sample(self, features: Tensor, noise: Tensor, *, temperature: float = 1.0, top_k: int = 0) -> Tensor:
+        """Return the codes (b n links) of a frame, sampled wave by wave.
+
+        Args:
+            features: (b n d) of the context transformer.
+            noise: standard Gumbel, (b n links k).
+            temperature, top_k: as for `sampling.sample`.
+        """
+        b, n, _ = features.shape
+        rows = features.float().numpy()[:, self.sequence]
+        inputs = rows @ self.features[0] + self.features[1]
+        scores = noise.numpy()[:, self.sequence] * np.float32(temperature)
+        if not top_k:
+            scores += self.head.bias
+        marked = np.zeros((b, n + 1, self.links * self.code_vectors.shape[1] + 1), np.float32)
+        marked[:, :n, -1] = 1  # "known": never read before it is
+        codes = np.empty((b, n, self.links), np.int64)
+        caches = [block.new_cache(b, n) for block in self.blocks]
+        for start, end in self.bounds:
+            known = marked[:, self.neighbours[start:end]].reshape(b * (end - start), -1)
+            x = known @ self.codes
+            x += inputs[:, start:end].reshape(x.shape)
+            for block, cache in zip(self.blocks, caches, strict=True):
+                block.step(x, cache, start, end)
+            drawn, vectors = self._chain(_normalised(x), scores[:, start:end], top_k)
+            codes[:, start:end] = drawn.reshape(b, -1, self.links)
+            marked[:, start:end, :-1] = vectors.reshape(b, end - start, -1)
+        result = np.empty_like(codes)
+        result[:, self.sequence] = codes
+        return torch.from_numpy(result)
+
+    def _chain(self, state: Array, scores: Array, top_k: int) -> tuple[NDArray[np.int64], Array]:
+        """Return the codes (m links) of one wave's patches and their vectors (m links*c)."""
+        m, c = len(state), self.code_vectors.shape[1]
+        scores = scores.reshape(m, self.links, -1)
+        hidden = self.head.hidden(state)
+        codes = np.empty((m, self.links), np.int64)
+        vectors = np.empty((m, self.links * c), np.float32)
+        for j in range(self.links):
+            logits = self.head.logits(hidden[:, j], vectors[:, : j * c])
+            if top_k:
+                logits = _likeliest(logits + self.head.bias, top_k)
+            logits += scores[:, j]
+            codes[:, j] = logits.argmax(-1)
+            vectors[:, j * c : (j + 1) * c] = self.code_vectors[codes[:, j]]
+        return codes, vectors
+
+
+class _Block:
+    """`DecoderBlock.step`."""
+
+    def __init__(self, block: DecoderBlock, rotary: Array) -> None:
+        attention = block.attention
+        self.head_dim = attention.head_dim
+        self.qkv = _transposed(attention.qkv.weight)
+        self.out = _transposed(attention.out.weight)
+        self.up = _transposed(block.mlp.up.weight)
+        self.down = _transposed(block.mlp.down.weight)
+        self.heads = len(self.out) // self.head_dim
+        gain = _array(attention.gain).reshape(-1, 1) * self.head_dim**-0.5
+        gains = np.stack([np.broadcast_to(gain, (self.heads, self.head_dim)), np.ones((self.heads, self.head_dim))])
+        # Queries and keys turn in one go: (n 2 heads c), the gain and the sign of the turned half included.
+        signs = np.repeat([-1, 1], self.head_dim // 2)
+        self.cos = (rotary[0][:, None, None] * gains).astype(np.float32)
+        self.sin = (rotary[1][:, None, None] * signs * gains).astype(np.float32)
+
+    def new_cache(self, b: int, n: int) -> tuple[Array, Array]:
+        """Return room for keys (b heads c n), the way the product wants them, and values (b heads n c)."""
+        shape = (b, self.heads, self.head_dim, n)
+        return np.empty(shape, np.float32), np.empty((b, self.heads, n, self.head_dim), np.float32)
+
+    def step(self, x: Array, cache: tuple[Array, Array], start: int, end: int) -> None:
+        """Add the block's output to one wave x (b*m d)."""
+        keys, values = cache
+        b, half = len(keys), self.head_dim // 2
+        qkv = (_normalised(x) @ self.qkv).reshape(b, end - start, 3, self.heads, self.head_dim)
+        qk = qkv[:, :, :2]
+        qk *= _scale(qk)[..., None]
+        turned = np.concatenate([qk[..., half:], qk[..., :half]], axis=-1)
+        turned *= self.sin[start:end]
+        qk *= self.cos[start:end]
+        qk += turned
+        keys[..., start:end] = qk[:, :, 1].transpose(0, 2, 3, 1)
+        values[:, :, start:end] = qkv[:, :, 2].transpose(0, 2, 1, 3)
+        weights = qk[:, :, 0].transpose(0, 2, 1, 3) @ keys[..., :end]
+        weights -= weights.max(-1, keepdims=True)
+        np.exp(weights, out=weights)
+        attended = weights @ values[:, :, :end]
+        attended /= weights.sum(-1, keepdims=True)
+        x += attended.transpose(0, 2, 1, 3).reshape(x.shape) @ self.out
+        hidden = _normalised(x) @ self.up
+        np.maximum(hidden, 0, out=hidden)
+        np.square(hidden, out=hidden)
+        x += hidden @ self.down
+
+
+class _Head:
+    """`ChainHead.step`."""
+
+    def __init__(self, head: ChainHead) -> None:
+        self.links, self.dim = head.links, head.dim
+        self.state = (_transposed(head.state.weight), _array(head.state.bias))
+        self.known = [_transposed(link.get_parameter("weight")) for link in head.known]
+        self.table = _transposed(head.table)
+        self.bias = _array(head.bias)
+
+    def hidden(self, state: Array) -> Array:
+        """Return (m links dim) of states (m d)."""
+        hidden = state @ self.state[0]
+        hidden += self.state[1]
+        return hidden.reshape(-1, self.links, self.dim)
+
+    def logits(self, hidden: Array, vectors: Array) -> Array:
+        """Return logits (m k), without their bias, of the code after those with `vectors` (m j*c)."""
+        if vectors.shape[1]:
+            hidden = hidden + vectors @ self.known[vectors.shape[1] // len(self.known[0]) - 1]
+        hidden = np.maximum(hidden, 0)
+        np.square(hidden, out=hidden)
+        logits: Array = hidden @ self.table
+        return logits
+
+
+def _likeliest(logits: Array, top_k: int) -> Array:
+    """Return logits (m k) with all but the `top_k` largest of each row at minus infinity."""
+    if top_k >= logits.shape[-1]:
+        return logits
+    least = np.partition(logits, -top_k, axis=-1)[:, -top_k, None]
+    return np.where(logits < least, np.float32(-np.inf), logits)
+
+
+def _scale(x: Array) -> Array:
+    """Return 1 / the root of the mean square of x (... c): (...)."""
+    square = np.einsum("...c,...c->...", x, x)
+    square /= x.shape[-1]
+    square += EPSILON
+    np.sqrt(square, out=square)
+    return np.reciprocal(square, out=square)
+
+
+def _normalised(x: Array) -> Array:
+    result: Array = x * _scale(x)[:, None]
+    return result
+
+
+def _array(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().float().cpu().clone().numpy()
+    return array
+
+
+def _transposed(weight: Tensor) -> Array:
+    """Return a weight (out in) as a contiguous (in out), the way NumPy's products are quickest."""
+    return np.ascontiguousarray(_array(weight).T)
