@@ -14,12 +14,14 @@ from worldmodel.commands import COMMANDS, main
 # Frozen: a flag that is added, renamed or removed is a decision, and this list changes with it.
 FLAGS = {
     "collect-rollouts": "--env --episodes --frames --out --policy --seed --set --split --workers",
-    "train-tokenizer": "--data --minutes --out --resume --seed --set --steps",
-    "train-dynamics": "--data --minutes --out --resume --seed --set --steps --tokenizer",
+    "train-tokenizer": "--data --minutes --out --processes --resume --seed --set --steps",
+    "train-dynamics": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer",
     "imagine": "--action --checkpoint --context --from --out --seed --steps --temperature --top-k --truth",
     "evaluate": "--checkpoint --clips --context --data --out --seed --steps --temperature",
     "inspect": "",
     "preview": "--episodes --frames --out",
+    "benchmark imagine": "--batch --checkpoint --from --json --repeats --starts --steps",
+    "benchmark train": "--compile --json --repeats --set --stage --steps",
     "benchmark collect": "--env --episodes --json --repeats --workers",
     "benchmark load": "--data --json --repeats --threads --window --windows",
 }

@@ -13,6 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .benchmark import Measurement
+
 if TYPE_CHECKING:
     from ..envs.vizdoom import VizdoomGame
     from ..rollouts import CollectConfig, Episode
@@ -27,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="games played at once")
 
 
-def measure(args: argparse.Namespace) -> dict[str, list[float]]:
+def measure(args: argparse.Namespace) -> Measurement:
     """Return frames/s of every run; all kinds play the same episodes with the same actions, workers and cores.
 
     Raises:
@@ -50,7 +52,7 @@ def measure(args: argparse.Namespace) -> dict[str, list[float]]:
             speeds["recording"].append(speed)
             speeds["engine and crop"].append(_play(config, episodes, workers=args.workers, play=_steps))
             speeds["bare engine"].append(_play(config, episodes, workers=args.workers, play=_bare_steps))
-    return speeds
+    return Measurement(speeds=speeds, compares=True)
 
 
 def _record(config: CollectConfig, path: Path, *, num_episodes: int, workers: int) -> float:

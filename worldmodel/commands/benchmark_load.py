@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .benchmark import Measurement
+
 if TYPE_CHECKING:
     from ..rollouts import EpisodeDataset
 
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--windows", type=int, default=500, metavar="N", help="of a run")
 
 
-def measure(args: argparse.Namespace) -> dict[str, list[float]]:
+def measure(args: argparse.Namespace) -> Measurement:
     """Return frames/s of every run; window starts are uniform over all frames.
 
     Raises:
@@ -42,7 +44,7 @@ def measure(args: argparse.Namespace) -> dict[str, list[float]]:
         episodes = rng.choice(len(dataset), size=args.windows, p=starts / starts.sum())
         windows = [(int(episode), int(rng.integers(starts[episode]))) for episode in episodes]
         speeds.append(_read(dataset, windows, length=args.window, threads=args.threads))
-    return {"random windows": speeds}
+    return Measurement(speeds={"random windows": speeds})
 
 
 def _read(dataset: EpisodeDataset, windows: list[tuple[int, int]], *, length: int, threads: int) -> float:

@@ -62,14 +62,10 @@ def main(args: argparse.Namespace) -> None:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot write to --out {args.out}: {error.strerror}") from error
-    import torch
-
     from ..imagination import DEFAULT_SOURCE, imagine_videos
     from ..simulator import PRETRAINED, Simulator
 
-    if "OMP_NUM_THREADS" not in os.environ:
-        # A second thread does not make the waves faster, and on a busy machine the two wait for each other.
-        torch.set_num_threads(1)
+    use_one_thread()
     checkpoint = args.checkpoint or PRETRAINED
     simulator = Simulator.from_pretrained(checkpoint, temperature=args.temperature, top_k=args.top_k)
     _check_actions(args, simulator)
@@ -91,6 +87,17 @@ def main(args: argparse.Namespace) -> None:
     count = len(written.videos) * args.steps
     real_time = f"real time is {simulator.frames_per_second:g}"
     print(f"{count} frames imagined, {written.frames_per_second:.1f} frames/s ({real_time})")
+
+
+def use_one_thread() -> None:
+    """Compute with one thread unless OMP_NUM_THREADS says otherwise.
+
+    A second thread does not make the waves faster, and on a busy machine the two wait for each other.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
 
 
 def _check_numbers(args: argparse.Namespace) -> None:

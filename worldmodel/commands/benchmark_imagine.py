@@ -1,0 +1,152 @@
+"""`worldmodel benchmark imagine`: frames/s of a checkpoint, where its time goes, latency, growth and start-up."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .benchmark import Measurement
+from .imagine import use_one_thread
+
+if TYPE_CHECKING:
+    from ..simulator import Simulator
+    from ..sources import Context
+    from ..speed import Clock
+
+LONG = 4  # a long run has so many times the steps of the others
+POLL_SECONDS = 0.005
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the mode's own arguments."""
+    parser.add_argument("--checkpoint", metavar="DIR", help="a dynamics checkpoint; without it the one of the package")
+    parser.add_argument("--from", dest="source", metavar="WHAT", help="where the context comes from, as in imagine")
+    parser.add_argument("--steps", type=int, default=40, metavar="N", help="frames of a run")
+    parser.add_argument(
+        "--batch", type=_counts, default=[1, 4], metavar="N,N", help="videos at once, beside a single one"
+    )
+    parser.add_argument(
+        "--starts", type=int, default=3, metavar="N", help="fresh processes whose start-up is timed; 0 leaves it out"
+    )
+
+
+def _counts(text: str) -> list[int]:
+    counts = [int(part) for part in text.split(",")]
+    if min(counts) < 1:
+        raise ValueError(text)
+    return counts
+
+
+def measure(args: argparse.Namespace) -> Measurement:
+    """Return the frames/s of each batch, decoding included, and all that explains the single video's.
+
+    Raises:
+        ValueError: if a number is too small, or the checkpoint or the context cannot be read.
+    """
+    if args.steps < 4 or args.starts < 0:
+        raise ValueError(f"--steps must be at least 4 and --starts 0 or more, got {args.steps} and {args.starts}")
+    import torch
+
+    from .. import speed
+    from ..imagination import DEFAULT_SOURCE
+    from ..roofline import Ceilings
+    from ..simulator import PRETRAINED, Simulator
+    from ..sources import Source, load_context
+
+    use_one_thread()
+    simulator = Simulator.from_pretrained(args.checkpoint or PRETRAINED)
+    source = Source.parse(args.source or DEFAULT_SOURCE)
+    context = load_context(source, simulator, num_frames=simulator.window, horizon=0, seed=0)
+    speeds, clocks, video = _runs(simulator, context, args)
+    milliseconds = {part: statistics.median(clock.parts()[part] for clock in clocks) for part in speed.PARTS}
+    milliseconds = {part: 1e3 * seconds / args.steps for part, seconds in milliseconds.items()} | {"video": video}
+    ceilings = Ceilings.measure(simulator.dynamics.device)
+    seconds = {part: milliseconds[part] / 1e3 for part in speed.PARTS}
+    settings = {
+        "checkpoint": str(args.checkpoint or PRETRAINED),
+        "device": str(simulator.dynamics.device),
+        "dtype": {part: str(dtype).removeprefix("torch.") for part, dtype in speed.compute_dtypes(simulator).items()},
+        "threads": torch.get_num_threads(),
+        "waves": simulator.dynamics.order.num_waves,
+        "steps": args.steps,
+    }
+    figures = {
+        "settings": settings,
+        "milliseconds": milliseconds,
+        "shares": {part: value / sum(milliseconds.values()) for part, value in milliseconds.items()},
+        "latency_ms": _latency(clocks),
+        "growth": {
+            "horizon": speed.horizon_growth(simulator, context, steps=LONG * args.steps),
+            "window": speed.window_growth(simulator, context),
+        },
+        "ceilings": {
+            "bfloat16_gflop_per_second": ceilings.bfloat16 / 1e9,
+            "float32_gflop_per_second": ceilings.float32 / 1e9,
+            "memory_gb_per_second": ceilings.memory / 1e9,
+        },
+        **speed.roofline(simulator, seconds, ceilings),
+        **({"start_up_s": _start_up(args)} if args.starts else {}),
+    }
+    return Measurement(speeds=speeds, figures=figures, notes=speed.FORMULAS)
+
+
+def _runs(
+    simulator: Simulator, context: Context, args: argparse.Namespace
+) -> tuple[dict[str, list[float]], list[Clock], float]:
+    """Return frames/s of every run of every batch, the clocks of the single video's, and its video's ms a frame."""
+    from ..speed import imagine_steps, video_seconds
+
+    speeds: dict[str, list[float]] = {}
+    clocks: list[Clock] = []
+    video: list[float] = []
+    for _ in range(args.repeats):
+        for batch in dict.fromkeys([1, *args.batch]):
+            clock, frames = imagine_steps(simulator, context, batch=batch, steps=args.steps)
+            speeds.setdefault(f"batch {batch}", []).append(batch * args.steps / sum(clock.parts().values()))
+            if batch == 1:
+                clocks.append(clock)
+                video.append(video_seconds(frames, frames_per_second=simulator.frames_per_second))
+    return speeds, clocks, 1e3 * statistics.median(video) / args.steps
+
+
+def _latency(clocks: list[Clock]) -> dict[str, float]:
+    """Return the milliseconds from calling `step` to the decoded frame."""
+    latencies = [1e3 * latency for clock in clocks for latency in clock.latencies()]
+    return {"median": statistics.median(latencies), "p95": statistics.quantiles(latencies, n=20)[-1]}
+
+
+def _start_up(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the seconds from starting a process to what users wait for: the median of a few, and their spread."""
+    words = ["--checkpoint", args.checkpoint] if args.checkpoint else []
+    words += ["--from", args.source] if args.source else []
+    times: dict[str, list[float]] = {"help": [], "first_mp4": [], "command": []}
+    for _ in range(args.starts):
+        with tempfile.TemporaryDirectory(prefix="worldmodel-benchmark-") as scratch:
+            times["help"].append(_start(["--help"], Path(scratch))[1])
+            first, whole = _start(["--out", scratch, *words], Path(scratch))
+            times["first_mp4"].append(first)
+            times["command"].append(whole)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return medians | {f"{name}_spread": [min(values), max(values)] for name, values in times.items()}
+
+
+def _start(words: list[str], out: Path) -> tuple[float, float]:
+    """Run `imagine` in a fresh process; return the seconds to the first finished MP4 in `out` and to its end."""
+    command = [sys.executable, "-m", "worldmodel", "imagine", *words]
+    first = None
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        if first is None and any(not path.name.endswith(".partial.mp4") for path in out.glob("*.mp4")):
+            first = time.perf_counter() - began
+        time.sleep(POLL_SECONDS)
+    whole = time.perf_counter() - began
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed with code {process.returncode}")
+    return first or whole, whole
