@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any, TypeVar
 
 Config = TypeVar("Config")
@@ -10,7 +11,14 @@ Config = TypeVar("Config")
 
 def to_dict(config: object) -> dict[str, Any]:
     """Return a dataclass as JSON-ready values (tuples become lists)."""
-    return dataclasses.asdict(config)  # type: ignore[call-overload]
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))  # type: ignore[call-overload]
+    return values
+
+
+def defaults(config: object) -> dict[str, Any]:
+    """Return the settings that a dataclass has if nobody gives them, as JSON-ready values."""
+    fields = dataclasses.fields(config)  # type: ignore[arg-type]
+    return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
 
 
 def from_dict(kind: type[Config], values: dict[str, Any]) -> Config:

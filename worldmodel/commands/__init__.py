@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
 from collections.abc import Sequence
@@ -27,7 +28,9 @@ def call(name: str, argv: Sequence[str] | None = None, *, prog: str | None = Non
 
     def command() -> int | None:
         module = importlib.import_module(f".{COMMANDS[name][0]}", __name__)
-        result: int | None = module.main(module.parser(prog).parse_args(argv))
+        words = list(sys.argv[1:] if argv is None else argv)
+        asked = argparse.Namespace(words=[name, *words])  # for those who start themselves again in other processes
+        result: int | None = module.main(module.parser(prog).parse_args(words, asked))
         return result
 
     return run(prog, command)

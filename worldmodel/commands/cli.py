@@ -46,6 +46,14 @@ class UsageError(ValueError):
     """The command line asks for something that cannot be: exit code 2."""
 
 
+class ProcessError(RuntimeError):
+    """One of the processes that a command started failed, with this error and this exit code."""
+
+    def __init__(self, error: str, code: int) -> None:
+        super().__init__(error)
+        self.code = code
+
+
 def override(config: Config, assignments: Sequence[str]) -> Config:
     """Return `config` with `name=value` assignments applied, each value read as its field's type.
 
@@ -91,25 +99,36 @@ def suggest(word: str, known: Sequence[str] | dict[str, Any]) -> str:
 def run(prog: str, command: Callable[[], int | None]) -> int:
     """Call `command`; turn what users can cause into one line on stderr and an exit code.
 
-    UsageError gives 2; ValueError, OSError and RuntimeError give 1; SIGINT gives 130. Anything else is our own bug
-    and keeps its traceback.
+    UsageError gives 2; ValueError, OSError and RuntimeError give 1; SIGINT gives 130; ProcessError gives its own code.
+    Anything else is our own bug and keeps its traceback.
     """
     try:
         return command() or 0
     except UsageError as error:
-        print(f"{prog}: {_one_line(error)}", file=sys.stderr)
+        _say(prog, error)
         return USAGE_ERROR
+    except ProcessError as error:
+        _say(prog, error)
+        return error.code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("WORLDMODEL_TRACEBACK"):
             raise
-        print(f"{prog}: {_one_line(error)}", file=sys.stderr)
+        _say(prog, error)
         return FAILURE
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         return 130
+
+
+def _say(prog: str, error: BaseException) -> None:
+    """Print an error; a process of several leaves that to the one that launched it, so that it is said once."""
+    from ..training.launch import hand_over
+
+    if not hand_over(_one_line(error)):
+        print(f"{prog}: {_one_line(error)}", file=sys.stderr)
 
 
 def _one_line(error: BaseException) -> str:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .cli import Parser, override
-from .training import add_training_flags, report, training_config
+from .training import add_training_flags, report, train_in_processes, training_config
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -16,6 +16,8 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> int:
+    if (code := train_in_processes(args)) is not None:
+        return code
     from ..config import TokenizerConfig
     from ..rollouts import EpisodeDataset
     from ..training.loop import train

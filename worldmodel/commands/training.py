@@ -8,9 +8,10 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import override
+from .cli import ProcessError, UsageError, override
 
 if TYPE_CHECKING:
     from ..config import TrainingConfig
@@ -26,12 +27,43 @@ def add_training_flags(p: argparse.ArgumentParser, *, minutes: float) -> None:
     p.add_argument("--seed", type=int, default=0, help="of the weights, the batches and the noise")
     p.add_argument("--resume", action="store_true", help="continue the run in --out exactly where it was saved")
     p.add_argument(
+        "--processes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="train one model in N processes, each with clips of its own; 0 means one a GPU or core, or as before",
+    )
+    p.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
         help="change any setting of the model or the training",
     )
+
+
+def train_in_processes(args: argparse.Namespace) -> int | None:
+    """Run the command in as many processes as it should and return its exit code, None to go on in this one.
+
+    Raises:
+        UsageError: if so many processes cannot be.
+        ProcessError: if one of them failed.
+    """
+    from ..training import launch
+
+    if not 0 <= args.processes <= launch.MAX_PROCESSES:
+        raise UsageError(f"--processes must be 0 (automatic) to {launch.MAX_PROCESSES}, got {args.processes}")
+    if launch.is_launched():
+        return None
+    number = args.processes or launch.choose_processes(Path(args.out), resume=args.resume)
+    if number == 1:
+        return None
+    # -P: a folder that happens to be named worldmodel is not the package.
+    command = [sys.executable, "-P", "-m", "worldmodel", *args.words]
+    code, error = launch.launch(command, number)
+    if error:
+        raise ProcessError(error, code)
+    return code
 
 
 def training_config(
@@ -57,6 +89,6 @@ def report(args: argparse.Namespace, train: Callable[[], Progress]) -> int:
         print(f"stopped by {stop}; the state is saved: repeat the command with --resume to continue", file=sys.stderr)
         return 128 + stop.number
     if int(os.environ.get("RANK", 0)):
-        return 0  # torchrun's other processes have nothing to add
+        return 0  # the other processes have nothing to add
     print(json.dumps({"out": args.out, "step": progress.step, "held_out": progress.metrics}))
     return 0

@@ -56,7 +56,7 @@ class DynamicsStage:
             self.model = Dynamics(config, tokenizer.codebook.vectors)
 
     def identity(self) -> dict[str, Any]:
-        return {"model": to_dict(self.model.config), **self.fingerprints}
+        return {"model": self.model.config, **self.fingerprints}
 
     def losses(
         self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float

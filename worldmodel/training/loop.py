@@ -6,15 +6,13 @@ with exactly the batches that the uninterrupted run would have seen.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 import accelerate
@@ -22,11 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import TrainingConfig, to_dict
+from ..config import TrainingConfig, defaults, to_dict
 from ..runtime import default_device, limit_threads, use_bfloat16
 from .log import Log
 from .optimizer import averaged, make_optimizers, rate_factor, set_rate
 from .state import DIRECTORY, load_state, save_state
+from .stopping import stop_signals
 
 
 class Stage(Protocol):
@@ -37,7 +36,7 @@ class Stage(Protocol):
         """Return the model to train."""
 
     def identity(self) -> dict[str, Any]:
-        """Return, JSON-ready, what must not change when a run is resumed."""
+        """Return what must not change when a run is resumed: configs, and JSON-ready values."""
 
     def losses(
         self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
@@ -87,13 +86,15 @@ def train(stage: Stage, config: TrainingConfig, out: Path, *, resume: bool = Fal
     limit_threads()
     if not resume and (out / DIRECTORY / "config.json").exists():
         raise ValueError(f"{out} already holds a training run; add --resume to continue it or choose another --out")
-    with _stop_signals() as stop:
-        return _Run(stage, config, out, resume, stop).run()
+    with stop_signals() as signals, warnings.catch_warnings():
+        # 1x1 weights have two memory layouts at once; DistributedDataParallel sees another one than the gradients do.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+        return _Run(stage, config, out, resume, signals).run()
 
 
 class _Run:
-    def __init__(self, stage: Stage, config: TrainingConfig, out: Path, resume: bool, stop: Callable[[], int]) -> None:
-        self.stage, self.config, self.out, self.stop = stage, config, out, stop
+    def __init__(self, stage: Stage, config: TrainingConfig, out: Path, resume: bool, signals: list[int]) -> None:
+        self.stage, self.config, self.out, self.signals = stage, config, out, signals
         precision = "bf16" if use_bfloat16(config.precision, default_device()) else "no"
         self.accelerator = accelerate.Accelerator(
             mixed_precision=precision, cpu=default_device().type == "cpu", log_with=None
@@ -118,10 +119,13 @@ class _Run:
         started = time.monotonic() - self.progress.seconds
         saved = sampled = self.progress.seconds
         with self.log:
-            while not self._finished():
+            while True:
                 number = self._agree(started)
+                if self._finished():
+                    break
                 if number:
                     self._save()
+                    self.accelerator.wait_for_everyone()
                     raise Interrupted(number)
                 self._step()
                 now = self.progress.seconds = time.monotonic() - started
@@ -133,6 +137,7 @@ class _Run:
                     saved = now
             self._sample()
             self._save()
+        self.accelerator.wait_for_everyone()  # no process leaves while another still needs it
         return self.progress
 
     def _finished(self) -> bool:
@@ -143,10 +148,16 @@ class _Run:
         return max(self.progress.step / self.config.steps, by_time)
 
     def _agree(self, started: float) -> int:
-        """Make all processes see the same clock and the same stop signal; return the signal, or 0."""
+        """Make all processes see the same clock and the same stop signal; return the signal, or 0.
+
+        Whatever decides how a run goes on is asked after this: processes that each looked at their own clock would end
+        at different steps, and one would wait for ever for the other's gradients.
+        """
+        number = self.signals[-1] if self.signals else 0
         if self.accelerator.num_processes == 1:
-            return self.stop()
-        own = torch.tensor([float(self.stop()), time.monotonic() - started if self.main else 0.0], device=self.device)
+            self.progress.seconds = time.monotonic() - started
+            return number
+        own = torch.tensor([number, time.monotonic() - started if self.main else 0.0], device=self.device)
         torch.distributed.all_reduce(own, torch.distributed.ReduceOp.MAX)
         self.progress.seconds = float(own[1])
         return int(own[0])
@@ -203,26 +214,7 @@ class _Run:
         )
 
 
-def _lasting(config: TrainingConfig) -> dict[str, Any]:
+def _lasting(config: TrainingConfig) -> TrainingConfig:
     """The settings that a resumed run must share with the run it continues: all but its length and its cadence."""
     free = {"steps", "minutes", "log_every_steps", "save_every_minutes", "sample_every_minutes", "compile"}
-    return {name: value for name, value in to_dict(config).items() if name not in free}
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], int]]:
-    """Remember SIGINT and SIGTERM instead of dying from them; yield a function that returns the last one, or 0."""
-    seen = [0]
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        seen[0] = number
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: 0
-        return
-    previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: seen[0]
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    return dataclasses.replace(config, **{name: value for name, value in defaults(config).items() if name in free})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel
 
 from ..checkpoint import Checkpoint, read, write
+from ..config import defaults, to_dict
 
 DIRECTORY = "training"
 
@@ -30,7 +33,8 @@ def save_state(
         for j, values in optimizer.state_dict()["state"].items():
             for name, value in values.items():
                 tensors[f"optimizer.{i}.{j}.{name}"] = torch.as_tensor(value)
-    write(out / DIRECTORY, Checkpoint(kind="training", config=config, metrics=progress, tensors=tensors))
+    content = {name: to_dict(value) if is_dataclass(value) else value for name, value in config.items()}
+    write(out / DIRECTORY, Checkpoint(kind="training", config=content, metrics=progress, tensors=tensors))
 
 
 def load_state(
@@ -42,9 +46,9 @@ def load_state(
         ValueError: if there is no intact state, or it belongs to a run with another config.
     """
     state = read(out / DIRECTORY, kind="training")
-    changed = sorted(name for name in config if config[name] != state.config.get(name))
+    changed = list(_changes(config, state.config))
     if changed:
-        was = ", ".join(f"{name}={state.config.get(name)!r}" for name in changed)
+        was = ", ".join(changed)
         raise ValueError(f"{out} was trained with {was}; resume with the same settings or choose another --out")
     model.load_state_dict(_below("model.", state.tensors))
     mean.load_state_dict(_below("mean.", state.tensors))
@@ -57,6 +61,19 @@ def load_state(
         optimizer.load_state_dict({"state": values, "param_groups": content["param_groups"]})
         _lay_out_like_weights(optimizer)
     return state.metrics
+
+
+def _changes(config: dict[str, Any], saved: dict[str, Any]) -> Iterator[str]:
+    """Yield `name=value` for what a saved run had otherwise. A setting that it did not know yet had its default."""
+    for name, value in sorted(config.items()):
+        if not is_dataclass(value):
+            if value != saved.get(name):
+                yield f"{name}={saved.get(name)!r}"
+            continue
+        before = defaults(value) | saved.get(name, {})
+        for setting, now in to_dict(value).items():
+            if now != before.get(setting):
+                yield f"{setting}={before.get(setting)!r}"
 
 
 def _lay_out_like_weights(optimizer: optim.Optimizer) -> None:

@@ -42,7 +42,7 @@ class TokenizerStage:
         self.held_out = self.clips.read(self.clips.held_out.spread(HELD_OUT_FRAMES))[:, :1]
 
     def identity(self) -> dict[str, Any]:
-        return {"model": to_dict(self.model.config), "data": self.fingerprint}
+        return {"model": self.model.config, "data": self.fingerprint}
 
     def losses(
         self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
