@@ -138,6 +138,9 @@ class TrainingConfig:
     batch: int  # clips a step, in each process
     clip: int  # frames a clip
     episodes: int = 0  # use the first so many of the data set; 0 means all
+    init: str = ""  # a checkpoint directory to start from: weights are taken where name and shape agree
+    init_only: str = ""  # take only weights whose names begin so, such as "context."
+    trained: str = ""  # train only weights whose names begin so, such as "decoder."; "" means all
     learning_rate: float
     muon_learning_rate: float = 0.0  # of the hidden matrices; 0 trains them with AdamW as well
     weight_decay: float = 0.01

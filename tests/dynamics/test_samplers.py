@@ -56,7 +56,7 @@ def test_a_frame_is_exact(engine: str, order: str) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 @torch.no_grad()
 def test_a_long_future_is_exact(engine: str, order: str) -> None:
-    """Step after step past the window's edge, each video's codes equal those of passes over its whole past, uncached."""
+    """Step after step past the window's edge, codes equal those of uncached passes over the whole past."""
     dynamics = tiny_dynamics(order=order)
     simulator = Simulator(tiny_tokenizer(), dynamics, precision="float32", engine=engine)
     simulator.reset_codes(CODES[:, :2], ACTIONS[:, :1])

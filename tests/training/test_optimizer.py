@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from tests.models import tiny_dynamics
 from worldmodel.config import TrainingConfig
-from worldmodel.training.optimizer import averaged, make_optimizers, rate_factor, set_rate
+from worldmodel.training.optimizer import averaged, make_optimizers, prepare, rate_factor, set_rate
 
 CONFIG = TrainingConfig(batch=1, clip=2, learning_rate=1e-3, muon_learning_rate=5e-3, warmup_steps=10, cooldown=0.5)
 
@@ -68,3 +70,30 @@ def test_buffers_are_copied_not_averaged() -> None:
     model.running_mean.fill_(5.0)
     mean.update_parameters(model)
     assert torch.equal(mean.module.running_mean, torch.full((2,), 5.0))
+
+
+def test_a_run_starts_from_what_fits_and_trains_what_it_is_told() -> None:
+    """Weights are taken where name, beginning and shape agree; the optimizers see only those that are to be trained."""
+    start = dict(tiny_dynamics().state_dict())
+    model = tiny_dynamics(order="raster")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    config = replace(CONFIG, init="somewhere", init_only="decoder.", trained="decoder.codes")
+    prepare(model, config, start)
+    state = model.state_dict()
+    for name, parameter in model.named_parameters():
+        fits = name.startswith("decoder.") and start[name].shape == parameter.shape
+        assert torch.equal(state[name], start[name]) if fits else not parameter.any()
+    assert not torch.equal(state["code_vectors"], torch.zeros_like(state["code_vectors"]))
+    trained = [
+        p for optimizer in make_optimizers(model, config) for group in optimizer.param_groups for p in group["params"]
+    ]
+    assert [id(p) for p in trained] == [id(model.decoder.codes.weight)]
+
+
+@pytest.mark.parametrize("changes", [{"init": "x", "init_only": "decoder_"}, {"trained": "encoder"}])
+def test_a_start_that_fits_nothing_is_refused(changes: dict[str, str]) -> None:
+    """A beginning that no weight has is an error and not a silent run from scratch, or of nothing."""
+    with pytest.raises(ValueError, match="no weight"):
+        prepare(tiny_dynamics(), replace(CONFIG, **changes), dict(tiny_dynamics().state_dict()))

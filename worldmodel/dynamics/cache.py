@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class ContextCache:
-    """Keys and values of each layer for the newest `window` frames, each in a slot that is used again when it is too old.
+    """Keys and values of each layer for the newest `window` frames; the slot of a frame that is too old is used again.
 
     Ages are relative, so no entry has to be computed again when the window moves, and nothing is moved or allocated
     after the first frame.

@@ -21,6 +21,8 @@ from .decoder import CodeDecoder
 from .order import Order
 from .sampling import sample
 
+ALONE_OF = 4  # one patch in so many teaches the context transformer's own prediction at a training step
+
 
 @dataclass(frozen=True)
 class DynamicsLosses:
@@ -102,7 +104,11 @@ class Dynamics(nn.Module):
         patches = self.to_patches(codes[:, 1:])
         logits = self.decoder(features.flatten(0, 1), self.vectors(patches).flatten(0, 1))
         nll = _nats(logits, patches)
-        alone = _nats(self.decoder.head.predict_alone(features), patches)
+        shown = torch.arange(self.config.num_patches)
+        if self.training:  # a sample of the patches teaches as well, and the logits of all are a tenth of a step
+            shown = torch.randperm(self.config.num_patches, generator=generator)[: self.config.num_patches // ALONE_OF]
+        shown = shown.to(codes.device)
+        alone = _nats(self.decoder.head.predict_alone(features[:, :, shown]), patches[:, :, shown])
         return DynamicsLosses(nll + alone, nll.detach(), alone.detach())
 
     def forward(self, codes: Codes, actions: ActionsBetween, *, generator: torch.Generator) -> DynamicsLosses:

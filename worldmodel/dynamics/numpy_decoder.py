@@ -19,7 +19,7 @@ EPSILON = float(np.finfo(np.float32).eps)  # of torch's rms_norm in single preci
 
 
 class NumpyDecoder:
-    """A `CodeDecoder`'s weights, prepared for sampling in single precision. It does not follow later changes of them."""
+    """A copy of a `CodeDecoder`'s weights, prepared for sampling in single precision."""
 
     def __init__(self, decoder: CodeDecoder, code_vectors: Tensor) -> None:
         order = decoder.order

@@ -1,4 +1,4 @@
-"""The engines that draw a frame's codes: torch on any device, NumPy on a CPU. With the same noise they draw the same."""
+"""The engines that draw a frame's codes: torch on any device, NumPy on a CPU. The same noise gives the same codes."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..checkpoint import Checkpoint, write
+from ..checkpoint import Checkpoint, read, write
 from ..config import DynamicsConfig, TrainingConfig, to_dict
 from ..dynamics.model import Dynamics
 from ..rollouts import EpisodeDataset
@@ -19,6 +19,7 @@ from ..simulator import Simulator
 from ..tokenizer.model import Tokenizer
 from ..types import NO_ACTION
 from .data import CodeClips, cached_codes, first_episodes
+from .optimizer import prepare
 from .tokenizer import save_tokenizer
 
 HELD_OUT_CLIPS = 24
@@ -54,6 +55,9 @@ class DynamicsStage:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             self.model = Dynamics(config, tokenizer.codebook.vectors)
+        start = read(training.init, kind="dynamics").tensors if training.init else {}
+        start.pop("code_vectors", None)  # those of this run's tokenizer stay
+        prepare(self.model, training, start)
 
     def identity(self) -> dict[str, Any]:
         return {"model": self.model.config, **self.fingerprints}

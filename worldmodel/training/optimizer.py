@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel
 
 from ..config import TrainingConfig
+
+
+def prepare(model: nn.Module, config: TrainingConfig, start: dict[str, Tensor]) -> None:
+    """Give `model` what it starts from, and freeze the weights that are not to be trained.
+
+    Raises:
+        ValueError: if nothing of `start` fits, or no weight is left to train.
+    """
+    state = model.state_dict()
+    fitting = [
+        name
+        for name, tensor in state.items()
+        if name in start and name.startswith(config.init_only) and start[name].shape == tensor.shape
+    ]
+    if config.init and not fitting:
+        raise ValueError(f"no weight of {config.init} fits this model; check init, init_only and the model's sizes")
+    for name in fitting:
+        state[name].copy_(start[name])
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and name.startswith(config.trained))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"no weight's name begins with {config.trained!r}; names begin with {_roots(state)}")
+
+
+def _roots(names: Iterable[str]) -> str:
+    return ", ".join(sorted({name.split(".")[0] for name in names}))
 
 
 def make_optimizers(model: nn.Module, config: TrainingConfig) -> list[optim.Optimizer]:
@@ -30,9 +58,9 @@ def make_optimizers(model: nn.Module, config: TrainingConfig) -> list[optim.Opti
         {"params": adamw, "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    optimizers: list[optim.Optimizer] = [
-        optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True),
-    ]
+    optimizers: list[optim.Optimizer] = []
+    if groups:
+        optimizers.append(optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True))
     if muon:
         # match_rms_adamw scales each update to the size that AdamW's would have.
         optimizers.append(

@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..checkpoint import Checkpoint, write
+from ..checkpoint import Checkpoint, read, write
 from ..config import TokenizerConfig, TrainingConfig, to_dict
 from ..rollouts import EpisodeDataset
 from ..tokenizer.model import Tokenizer
 from .data import FrameClips, first_episodes
+from .optimizer import prepare
 
 RESTART_UNTIL = 0.7  # share of the run; after it the codes settle and none is restarted
 HELD_OUT_FRAMES = 256
@@ -35,6 +36,7 @@ class TokenizerStage:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             self.model = Tokenizer(config)
+        prepare(self.model, training, read(training.init, kind="tokenizer").tensors if training.init else {})
         self.batch = training.batch
         episodes = first_episodes(dataset, training.episodes)
         self.clips = FrameClips(dataset, clip=training.clip, episodes=episodes)
