@@ -15,10 +15,18 @@ PLAIN_EVERY_SECONDS = 30.0
 
 
 class Log:
-    """Writes what a run reports. On a terminal it draws a table; elsewhere it prints a line now and then."""
+    """Writes what a run reports. On a terminal it draws a table; elsewhere it prints a line now and then.
 
-    def __init__(self, out: Path, step: int, *, visible: bool) -> None:
-        self.visible = visible
+    Args:
+        out: the run's directory.
+        step: where the run goes on; later lines of `log.jsonl` are dropped.
+        visible: whether this process is the one that reports.
+        ceiling: frames/s that the machine would allow (see `speed.frames_ceiling`); with it, the log reports `mfu`, the
+            model FLOPs utilisation (Chowdhery et al. 2022, appendix B) over all that the run does, also evaluations.
+    """
+
+    def __init__(self, out: Path, step: int, *, visible: bool, ceiling: float | None = None) -> None:
+        self.visible, self.ceiling = visible, ceiling
         self.console = Console(stderr=True)
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
         self.sums: dict[str, float] = {}
@@ -55,6 +63,8 @@ class Log:
         report = {name: value / self.count for name, value in self.sums.items()}
         elapsed = seconds - self.mark[1]
         report["frames_per_second"] = (frames - self.mark[0]) / elapsed if elapsed > 0 else 0.0
+        if self.ceiling:
+            report["mfu"] = report["frames_per_second"] / self.ceiling
         self.mark, self.sums, self.count = (frames, seconds), {}, 0
         self._write({"step": step, "frames": frames, "seconds": round(seconds, 1), **report})
         self._show(step, seconds, share, report)

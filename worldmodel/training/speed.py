@@ -41,7 +41,7 @@ def frame_flops(model: Dynamics | Tokenizer, clip: int) -> float:
 
     The model itself is left alone, and so are the generators of randomness.
     """
-    probe = copy.deepcopy(model).requires_grad_(True)
+    probe = copy.deepcopy(model)
     if isinstance(probe, Tokenizer):  # it looks at values, so one frame is really computed; no codebook moves in `eval`
         clip, device = 1, probe.device
         probe.eval()

@@ -1,0 +1,60 @@
+"""The record of a run: means over steps, speed and utilisation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worldmodel.training.log import Log
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def write(out: Path, *, ceiling: float | None = None) -> list[dict[str, Any]]:
+    """Five steps of 10 frames in half a second each, reported in twos after the first."""
+    with Log(out, 0, visible=True, ceiling=ceiling) as log:
+        for step in range(1, 6):
+            row = {"total": float(step)}
+            log.step(step, row, frames=10 * step, seconds=0.5 * step, every=2, share=step / 5)
+    return rows(out)
+
+
+def test_means_and_speed(tmp_path: Path) -> None:
+    """The first step is reported at once, then the mean of every so many steps with their frames a second."""
+    log = write(tmp_path)
+    assert [(row["step"], row["total"]) for row in log] == [(1, 1.0), (3, 2.5), (5, 4.5)]
+    assert [row["frames_per_second"] for row in log[1:]] == [20.0, 20.0]
+
+
+def test_utilisation_is_the_share_of_the_ceiling(tmp_path: Path) -> None:
+    """`mfu` stands beside the speed: 20 of the 80 frames/s that the machine would allow are a quarter."""
+    log = write(tmp_path, ceiling=80.0)
+    assert [row["mfu"] for row in log[1:]] == [0.25, 0.25]
+    assert list(log[1])[-2:] == ["frames_per_second", "mfu"]
+
+
+def test_unknown_ceiling_reports_no_utilisation(tmp_path: Path) -> None:
+    """Nothing is made up for a model whose FLOPs are not known."""
+    assert not any("mfu" in row for row in write(tmp_path))
+
+
+def test_resumed_log_forgets_what_comes_again(tmp_path: Path) -> None:
+    """Lines after the step from which a run goes on are dropped, earlier ones kept."""
+    write(tmp_path)
+    with Log(tmp_path, 3, visible=True):
+        pass
+    assert [row["step"] for row in rows(tmp_path)] == [1, 3]
+
+
+def test_an_invisible_process_writes_nothing(tmp_path: Path) -> None:
+    """Of several processes one reports."""
+    with Log(tmp_path, 0, visible=False) as log:
+        log.step(1, {"total": 1.0}, frames=1, seconds=1.0, every=1, share=0.5)
+        log.evaluation(1, {"nats": 2.0})
+    assert not list(tmp_path.iterdir())
+    assert log.held_out == pytest.approx({"nats": 2.0})
