@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.worlds import record_toy
 from worldmodel.checkpoint import read
@@ -57,6 +58,18 @@ def test_a_run_saves_what_the_simulator_loads(tmp_path: Path) -> None:
     assert checkpoint.config["tokenizer"] == tokenizer.fingerprint()
     assert checkpoint.metrics["held_out"]["nats"] > 0
     assert (tmp_path / "m" / "sheet.png").stat().st_size > 0
+
+
+def test_the_dynamics_run_resumes_bitwise(tmp_path: Path) -> None:
+    """Stop and resume equals no stop, with both kinds of optimizers and a config that holds names."""
+    data = EpisodeDataset(record_toy(tmp_path / "data", episodes=4))
+    tokenizer = train_tokenizer(data, tmp_path / "t", steps=3)
+    for until, out, resume in ((4, "whole", False), (2, "parts", False), (4, "parts", True)):
+        config = TrainingConfig(batch=2, clip=6, learning_rate=1e-3, muon_learning_rate=5e-3, steps=until, cooldown=0.0)
+        train(make_stage(data, tokenizer, config, tmp_path / "codes"), config, tmp_path / out, resume=resume)
+    whole, parts = (read(tmp_path / out / "training", kind="training").tensors for out in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 @pytest.mark.slow
