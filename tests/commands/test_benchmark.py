@@ -113,6 +113,17 @@ def test_train_explains_where_the_time_goes(stage: str, settings: list[str]) -> 
     assert work["mfu"] == pytest.approx(work["gflop_per_second"] / work["ceiling_gflop_per_second"])
 
 
+def test_train_counts_what_is_trained() -> None:
+    """A part that is frozen asks fewer FLOPs: settings of the training reach the model."""
+    words = ["benchmark", "train", "--steps", "1", "--repeats", "1", "--json", "f"]
+    words += [word for setting in TINY_DYNAMICS for word in ("--set", setting)]
+    work = []
+    for extra in ([], ["--set", "trained=decoder."]):
+        assert main([*words, *extra]) == 0
+        work.append(json.loads(Path("f").read_text())["figures"]["arithmetic"]["gflop_per_frame"])
+    assert work[1] < 0.9 * work[0]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

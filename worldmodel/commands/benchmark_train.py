@@ -93,6 +93,7 @@ def _model(args: argparse.Namespace) -> tuple[Dynamics | Tokenizer, TrainingConf
     from ..simulator import PRETRAINED
     from ..tokenizer.model import Tokenizer
     from ..training import dynamics, tokenizer
+    from ..training.optimizer import prepare
 
     is_tokenizer = args.stage == "tokenizer"
     kind: type[DynamicsConfig] | type[TokenizerConfig] = TokenizerConfig if is_tokenizer else DynamicsConfig
@@ -106,6 +107,8 @@ def _model(args: argparse.Namespace) -> tuple[Dynamics | Tokenizer, TrainingConf
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         if isinstance(config, TokenizerConfig):
-            return Tokenizer(config).to(default_device()), training
-        codebook = torch.randn(config.codebook_size, config.code_dim)
-        return Dynamics(config, codebook).to(default_device()), training
+            model: Dynamics | Tokenizer = Tokenizer(config)
+        else:
+            model = Dynamics(config, torch.randn(config.codebook_size, config.code_dim))
+    prepare(model, training, {})
+    return model.to(default_device()), training
