@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -200,7 +201,7 @@ def write_films(
     seconds = futures.seconds + sum(frames.seconds for frames in decoded)
     sheet = out / f"{ALL}.png"
     with replacing(sheet) as temporary:
-        draw_sheet(pairs, frames_per_second=simulator.frames_per_second).save(temporary, format="PNG")
+        draw_sheet(pairs, frames_per_second=simulator.frames_per_second).save(temporary, format="PNG", compress_level=4)
     written = Written(
         videos=paths,
         movie=out / f"{ALL}.mp4",
@@ -234,7 +235,10 @@ def _wrap(pairs: Sequence[Sequence[Film]]) -> list[list[Film]]:
 def _draw_movies(
     grids: Mapping[Path, list[list[Film]]], pairs: Sequence[Sequence[Film]], frames_per_second: float, report: Report
 ) -> tuple[tuple[float, ...], ...]:
-    """Write all movies in step, so that each frame is decoded once; return each script's PSNR to its real future."""
+    """Write all movies in step, so that each frame is decoded once; return each script's PSNR to its real future.
+
+    While the encoders, which need no Python, work on one frame of each movie, the next is drawn.
+    """
     num_context, length = pairs[0][0].num_context, len(pairs[0][0].frames)
     psnr: list[list[float]] = [[] for pair in pairs if len(pair) > 1]
     with ExitStack() as stack:
@@ -242,13 +246,17 @@ def _draw_movies(
         movies: list[Iterator[np.ndarray]] = [
             draw_movie(grid, frames_per_second=frames_per_second) for grid in grids.values()
         ]
+        pool = stack.enter_context(ThreadPoolExecutor())
+        encoding: Iterator[None] = iter(())
         for index in range(length):
-            for writer, movie in zip(writers, movies, strict=True):
-                writer.write(next(movie))
+            frames = [next(movie) for movie in movies]
+            list(encoding)
+            encoding = pool.map(VideoWriter.write, writers, frames)
             if index >= num_context:
                 for values, (real, imagined) in zip(psnr, pairs, strict=bool(psnr)):
                     values.append(decibels(real.frames[index], imagined.frames[index]))
             report("drawing", index + 1, length)
+        list(encoding)
     return tuple(tuple(values) for values in psnr)
 
 
