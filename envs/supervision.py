@@ -16,6 +16,7 @@ from pathlib import Path
 
 PREFIX = "worldmodel-engine-"
 SHARED_MEMORY = Path("/dev/shm")
+UNLOCK_SECONDS = 1.0  # takes 10 ms
 FORGOTTEN_SECONDS = 3600.0  # leftovers whose directory is gone, too: of other programs that use ViZDoom, say
 LAUNCHER = Path(__file__).with_name("engine_launcher.py")
 
@@ -51,9 +52,19 @@ class EngineDirectory:
 
     def remove(self) -> None:
         """Kill what still runs here, remove its shared memory and the directory."""
-        self._kill("launcher")  # the engine dies with it
+        with contextlib.suppress(FileNotFoundError):
+            self.mark_started()  # no other engine is wanted
+        self._kill("pid")
+        self._wait_for_launcher()
+        self._kill("launcher")  # an engine that it has started meanwhile dies with it
         self._kill("pid")
         _remove_leftovers(self.path)
+
+    def _wait_for_launcher(self) -> None:
+        """Let the launcher unlock what the engine held; whoever closes the game would wait for it."""
+        pid, deadline = self._read_pid("launcher"), time.monotonic() + UNLOCK_SECONDS
+        while pid is not None and _runs_in(pid, self.path) and time.monotonic() < deadline:
+            time.sleep(0.002)
 
     def _kill(self, name: str) -> None:
         pid = self._read_pid(name)

@@ -22,6 +22,11 @@ from .supervision import EngineDirectory, Watchdog, sweep
 SCREEN_SIZE = (
     256  # of RES_320X256, after the crop to its centre: the only square with square pixels and a 2x2 mean to 128
 )
+DIED = (  # what the library says of an engine that is gone, the last one when it was killed in the middle of a message
+    vizdoom.ViZDoomUnexpectedExitException,
+    vizdoom.ViZDoomErrorException,
+    vizdoom.MessageQueueException,
+)
 VARIABLES = {"position_x": "POSITION_X", "position_y": "POSITION_Y", "angle": "ANGLE"}
 START_SECONDS = 30.0
 STEP_SECONDS = 2.0  # a step takes 1 ms; a busy machine may take 100
@@ -116,7 +121,7 @@ class VizdoomGame:
         """Stop the engine and remove its directory and shared memory."""
         self._watchdog.close()
         self.directory.remove()
-        with contextlib.suppress(vizdoom.ViZDoomUnexpectedExitException, vizdoom.ViZDoomErrorException):
+        with contextlib.suppress(*DIED):
             self._engine.close()
 
     def _start(self) -> None:
@@ -138,7 +143,7 @@ class VizdoomGame:
         try:
             with self._watchdog.limit(seconds * self._patience):
                 yield
-        except (vizdoom.ViZDoomUnexpectedExitException, vizdoom.ViZDoomErrorException) as error:
+        except DIED as error:
             raise GameDiedError(f"the ViZDoom engine died or hung: {error}") from error
 
     def _frame(self, state: vizdoom.GameState) -> np.ndarray:

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from worldmodel.envs import supervision
 
 START_AND_DIE = """
@@ -18,6 +20,30 @@ game = make_env()
 game.reset(0)
 print(game.directory.pid(), game.directory.path, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+DIE_HOLDING = """
+import mmap, os, signal, struct, sys
+from pathlib import Path
+from worldmodel.envs import GameDiedError, make_env
+game = make_env(frame_size=32)
+game.reset(0)
+pid = game.directory.pid()
+words = (game.directory.path / "arguments").read_text().splitlines()
+instance = words[words.index("+viz_instance_id") + 1]
+if sys.argv[2] == "close":
+    os.kill(pid, signal.SIGSTOP)
+with open(f"/dev/shm/ViZDoomMQ{sys.argv[1]}{instance}", "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+    assert struct.unpack_from("=IIi", memory, 0x30) == (0, 0, 0), "the mutex lies elsewhere"
+    struct.pack_into("=IIiI", memory, 0x30, 2, 0, pid, 1)
+if sys.argv[2] == "step":
+    os.kill(pid, signal.SIGKILL)
+    try:
+        game.step(0)
+    except GameDiedError:
+        print("died")
+game.close()
+print("closed")
 """
 
 
@@ -41,6 +67,16 @@ def test_engine_dies_with_a_killed_parent_and_is_swept() -> None:
     supervision.sweep()
     assert not list(Path("/dev/shm").glob(f"ViZDoom*{instance}"))
     assert not Path(path).exists()
+
+
+@pytest.mark.skipif(not Path("/dev/shm").exists(), reason="the queues are elsewhere")
+@pytest.mark.parametrize("queue", ["Ctr", "Doom"])
+@pytest.mark.parametrize("call", ["step", "close"])
+def test_an_engine_that_dies_with_a_queue_locked_holds_nobody_up(queue: str, call: str) -> None:
+    """An engine killed in the middle of a message is found dead, and its game can be closed."""
+    command = [sys.executable, "-c", DIE_HOLDING, queue, call]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == (["died", "closed"] if call == "step" else ["closed"]), done.stderr
 
 
 def test_sweep_leaves_the_living_alone() -> None:
