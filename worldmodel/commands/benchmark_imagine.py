@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .benchmark import Measurement
-from .imagine import use_one_thread
 
 if TYPE_CHECKING:
     from ..simulator import Simulator
@@ -56,13 +55,14 @@ def measure(args: argparse.Namespace) -> Measurement:
     from .. import speed
     from ..imagination import DEFAULT_SOURCE
     from ..roofline import Ceilings
+    from ..runtime import choose_threads
     from ..simulator import PRETRAINED, Simulator
     from ..sources import Source, load_context
 
-    use_one_thread()
     simulator = Simulator.from_pretrained(args.checkpoint or PRETRAINED)
     source = Source.parse(args.source or DEFAULT_SOURCE)
     context = load_context(source, simulator, num_frames=simulator.window, horizon=0, seed=0)
+    choose_threads(simulator.rehearse)
     speeds, clocks, video = _runs(simulator, context, args)
     milliseconds = {part: statistics.median(clock.parts()[part] for clock in clocks) for part in speed.PARTS}
     milliseconds = {part: 1e3 * seconds / args.steps for part, seconds in milliseconds.items()} | {"video": video}
