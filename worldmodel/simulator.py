@@ -99,6 +99,15 @@ class Simulator:
         """Make what follows repeatable."""
         self.generator.manual_seed(seed)
 
+    @torch.inference_mode()
+    def rehearse(self) -> None:
+        """Do what a step does on the device, for nothing: to warm up, or to be timed. The state stays as it is."""
+        grid = self.dynamics.config.code_grid
+        codes = torch.zeros(1, grid, grid, dtype=torch.int64, device=self.dynamics.device)
+        with autocast(self.dynamics.device, precision=self.precision):
+            self._frozen.observe(codes, codes[:, 0, 0], self._frozen.new_cache())
+        self.decode(codes[:, None])
+
     def reset(self, frames: Frames, actions: np.ndarray) -> None:
         """Begin from real frames: uint8 (b t H W 3), and what was done between them: (b t-1), -1 where it is not known.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -63,12 +62,13 @@ def main(args: argparse.Namespace) -> None:
     except OSError as error:
         raise ValueError(f"cannot write to --out {args.out}: {error.strerror}") from error
     from ..imagination import DEFAULT_SOURCE, imagine_videos
+    from ..runtime import choose_threads
     from ..simulator import PRETRAINED, Simulator
 
-    use_one_thread()
     checkpoint = args.checkpoint or PRETRAINED
     simulator = Simulator.from_pretrained(checkpoint, temperature=args.temperature, top_k=args.top_k)
     _check_actions(args, simulator)
+    choose_threads(simulator.rehearse)
     with _Progress() as progress:
         written = imagine_videos(
             simulator,
@@ -87,17 +87,6 @@ def main(args: argparse.Namespace) -> None:
     count = len(written.videos) * args.steps
     real_time = f"real time is {simulator.frames_per_second:g}"
     print(f"{count} frames imagined, {written.frames_per_second:.1f} frames/s ({real_time})")
-
-
-def use_one_thread() -> None:
-    """Compute with one thread unless OMP_NUM_THREADS says otherwise.
-
-    A second thread does not make the waves faster, and on a busy machine the two wait for each other.
-    """
-    import torch
-
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
