@@ -29,7 +29,7 @@ PARTS = ("context", "waves", "decode")
 FORMULAS = {
     "gflop": "context: a frame at a full window; waves: one parallel pass of the decoder over all positions (sampling "
     "computes each position once, too, with fewer keys); decode: a frame; a multiplication with its addition is two",
-    "weights_read_mb": "context and tokenizer decoder once a frame, code decoder once a wave",
+    "weights_read_mb": "context and tokenizer decoder once a frame, code decoder once a wave, though a cache may hold it",
     "roofline_share": "FLOPs over the product ceiling or weights read over the memory ceiling, the longer, over time",
 }
 
@@ -152,9 +152,10 @@ def frame_flops(simulator: Simulator) -> dict[str, int]:
 def weights_read(simulator: Simulator) -> dict[str, int]:
     """Return the bytes of weights that each of PARTS reads for one frame, as FORMULAS says."""
     dtypes, dynamics = compute_dtypes(simulator), simulator.dynamics
+    training_only = weight_bytes(dynamics.decoder.head.alone, dtypes["waves"])
     return {
         "context": weight_bytes(dynamics.context, dtypes["context"]),
-        "waves": weight_bytes(dynamics.decoder, dtypes["waves"]) * dynamics.order.num_waves,
+        "waves": (weight_bytes(dynamics.decoder, dtypes["waves"]) - training_only) * dynamics.order.num_waves,
         "decode": weight_bytes(simulator.tokenizer.decoder, dtypes["decode"]),
     }
 
