@@ -29,7 +29,7 @@ PARTS = ("context", "waves", "decode")
 FORMULAS = {
     "gflop": "context: a frame at a full window; waves: one parallel pass of the decoder over all positions (sampling "
     "computes each position once, too, with fewer keys); decode: a frame; a multiplication with its addition is two",
-    "weights_read_mb": "context and tokenizer decoder once a frame, code decoder once a wave, though a cache may hold it",
+    "weights_read_mb": "context and tokenizer decoder once a frame, code decoder once a wave (a cache may hold it)",
     "roofline_share": "FLOPs over the product ceiling or weights read over the memory ceiling, the longer, over time",
 }
 
