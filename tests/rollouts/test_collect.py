@@ -187,7 +187,9 @@ def test_killed_recording_loses_nothing_and_leaves_no_engine(tmp_path: Path) -> 
     finished: set[str] = set()
     for _ in range(5):
         process = subprocess.Popen([sys.executable, "-c", RECORD, str(path)])
-        time.sleep(0.7 + moments.random())
+        while process.poll() is None and not engines_of(path):
+            time.sleep(0.02)
+        time.sleep(moments.random())
         engines |= set(engines_of(path))
         process.kill()
         process.wait()
