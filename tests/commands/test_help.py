@@ -20,7 +20,7 @@ FLAGS = {
     "evaluate": "--checkpoint --clips --context --data --out --seed --steps --temperature",
     "inspect": "",
     "preview": "--episodes --frames --out",
-    "benchmark imagine": "--batch --checkpoint --from --json --repeats --starts --steps",
+    "benchmark imagine": "--batch --checkpoint --engine --from --json --repeats --starts --steps",
     "benchmark train": "--compile --json --repeats --set --stage --steps",
     "benchmark collect": "--env --episodes --json --repeats --workers",
     "benchmark load": "--data --json --repeats --threads --window --windows",

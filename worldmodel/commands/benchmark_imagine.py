@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the mode's own arguments."""
     parser.add_argument("--checkpoint", metavar="DIR", help="a dynamics checkpoint; without it the one of the package")
     parser.add_argument("--from", dest="source", metavar="WHAT", help="where the context comes from, as in imagine")
+    parser.add_argument("--engine", default="auto", help="what draws the codes: auto, numpy or torch")
     parser.add_argument("--steps", type=int, default=40, metavar="N", help="frames of a run")
     parser.add_argument(
         "--batch", type=_counts, default=[1, 4], metavar="N,N", help="videos at once, beside a single one"
@@ -59,7 +60,7 @@ def measure(args: argparse.Namespace) -> Measurement:
     from ..simulator import PRETRAINED, Simulator
     from ..sources import Source, load_context
 
-    simulator = Simulator.from_pretrained(args.checkpoint or PRETRAINED)
+    simulator = Simulator.from_pretrained(args.checkpoint or PRETRAINED, engine=args.engine)
     source = Source.parse(args.source or DEFAULT_SOURCE)
     context = load_context(source, simulator, num_frames=simulator.window, horizon=0, seed=0)
     choose_threads(simulator.rehearse)
@@ -73,6 +74,8 @@ def measure(args: argparse.Namespace) -> Measurement:
         "device": str(simulator.dynamics.device),
         "dtype": {part: str(dtype).removeprefix("torch.") for part, dtype in speed.compute_dtypes(simulator).items()},
         "threads": torch.get_num_threads(),
+        "engine": type(simulator.sampler).__name__.removesuffix("Sampler").lower(),
+        "order": simulator.dynamics.config.order,
         "waves": simulator.dynamics.order.num_waves,
         "steps": args.steps,
     }

@@ -24,6 +24,7 @@ from ..config import TrainingConfig, defaults, to_dict
 from ..runtime import default_device, limit_threads, use_bfloat16
 from .log import Log
 from .optimizer import averaged, make_optimizers, rate_factor, set_rate
+from .speed import frames_ceiling
 from .state import DIRECTORY, load_state, save_state
 from .stopping import stop_signals
 
@@ -113,7 +114,8 @@ class _Run:
         self.model = self.accelerator.prepare_model(stage.model)
         if config.compile:
             self.model = torch.compile(self.model)
-        self.log = Log(out, self.progress.step, visible=self.main)
+        ceiling = frames_ceiling(stage.model, config, processes=self.accelerator.num_processes)
+        self.log = Log(out, self.progress.step, visible=self.main, ceiling=ceiling)
 
     def run(self) -> Progress:
         started = time.monotonic() - self.progress.seconds
