@@ -28,7 +28,8 @@ def call(name: str, argv: Sequence[str] | None = None, *, prog: str | None = Non
     prog = prog or name
     # Before NumPy is loaded: for products of a dozen rows a second thread of its own is in the way.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Before torch is loaded: its threads sleep while they wait, and large tensors in huge pages, without which a fifth of training goes into page faults.
+    # Before torch is loaded: its threads sleep while they wait, and large tensors lie in huge pages, without which a
+    # fifth of training goes into page faults.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 

@@ -16,6 +16,11 @@ class Clips:
 
     frames: np.ndarray  # uint8 (b t H W 3)
     actions: np.ndarray  # int64 (b t-1)
+    places: tuple[tuple[int, int], ...] = ()  # (b) episode and first frame of each in its data set, where it has one
+
+    def __getitem__(self, part: slice) -> Clips:
+        """Return some of the clips."""
+        return Clips(self.frames[part], self.actions[part], self.places[part])
 
     @property
     def moving(self) -> np.ndarray:
@@ -35,6 +40,7 @@ def draw_clips(dataset: EpisodeDataset, *, frames: int, number: int, seed: int) 
     return Clips(
         np.stack([dataset.frames(episode, start, start + frames) for episode, start in places]),
         np.stack([dataset.actions(episode)[start : start + frames - 1] for episode, start in places]),
+        tuple(places),
     )
 
 
