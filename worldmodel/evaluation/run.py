@@ -1,0 +1,182 @@
+"""The questions in their order, asked of one subject: what a part answered is kept, and not computed again."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..rollouts.manifest import write_atomically
+from . import provenance
+from .subject import Report, Subject
+
+SCHEMA = 2
+METRICS = "metrics.json"
+
+# Part -> the module in this package that has its `measure(subject, report)`, in the order in which they are asked.
+PARTS = {
+    "tokenizer": "tokenizer",
+    "fidelity": "fidelity",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a part answered, and under which circumstances."""
+
+    key: str
+    result: dict[str, Any]
+    seconds: float
+    code: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """Is told how the questions go."""
+
+    on_progress: Callable[[str, int, int], None] = lambda part, done, total: None
+    on_answer: Callable[[str, Answer], None] = lambda part, answer: None
+    on_failure: Callable[[str, ValueError], None] = lambda part, error: None
+
+
+def evaluate(
+    subject: Subject, checkpoint: Path, out: Path, *, parts: Sequence[str], listener: Listener | None = None
+) -> dict[str, Any]:
+    """Ask `parts`, keep each answer in `out`/parts at once, and write and return `out`/metrics.json.
+
+    An answer that is already there is taken as it is where checkpoint, data, settings and the part's code are the
+    same. The metrics hold the answers of all parts that have one, also of those that are not asked this time.
+
+    Raises:
+        ValueError: if a part does not exist or the checkpoint cannot be read.
+    """
+    for part in parts:
+        if part not in PARTS:
+            raise ValueError(f"no part named {part!r}; parts: {', '.join(PARTS)}")
+    listener = listener or Listener()
+    about = {
+        "checkpoint": provenance.checkpoint(checkpoint, subject),
+        "data": provenance.data(subject),
+        "settings": provenance.settings(subject),
+    }
+    (out / "parts").mkdir(parents=True, exist_ok=True)
+    answers: dict[str, Answer] = {}
+    failures: dict[str, str] = {}
+    for part in PARTS:
+        key, file = part_key(part, about), out / "parts" / f"{part}.json"
+        answer = read_answer(file, key)
+        if answer is None and part in parts:
+            try:
+                answer = _ask(
+                    part, key, subject, lambda done, total, part=part: listener.on_progress(part, done, total)
+                )
+                write_atomically(file, _dump(asdict(answer)))
+            except ValueError as error:  # the others can still be asked
+                failures[part] = str(error)
+                listener.on_failure(part, error)
+        if answer is not None:
+            answers[part] = answer
+            if part in parts:
+                listener.on_answer(part, answer)
+    metrics = assemble(about, answers, failures)
+    write_atomically(out / METRICS, _dump(metrics))
+    return metrics
+
+
+def part_key(part: str, about: dict[str, Any]) -> str:
+    """Return what identifies an answer: a SHA-256 over checkpoint, data, settings and the source of the part."""
+    source = Path(str(_module(part).__file__)).read_bytes()
+    identity = [about["checkpoint"]["fingerprint"], about["data"]["fingerprint"], about["settings"], part, SCHEMA]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode() + source).hexdigest()
+
+
+def read_answer(file: Path, key: str) -> Answer | None:
+    """Return the answer in `file` if there is one with this key."""
+    try:
+        answer = Answer(**json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return answer if answer.key == key else None
+
+
+def assemble(about: dict[str, Any], answers: dict[str, Answer], failures: dict[str, str]) -> dict[str, Any]:
+    """Return the content of metrics.json: who was asked, the answers without their pictures, and whether they hold."""
+    broken = [
+        {"part": part, **row}
+        for part, answer in answers.items()
+        for row in answer.result.get("sanity", [])
+        if not row["holds"]
+    ]
+    split = about["data"]["split"]
+    warnings = [] if split == "test" else [f"the data is of split {split!r}, not of 'test': the model may know it"]
+    return {
+        "schema": SCHEMA,
+        **about,
+        "code": provenance.code(),
+        "hardware": provenance.hardware(),
+        "warnings": warnings,
+        "sane": not broken,
+        "broken_claims": broken,
+        "failures": failures,
+        "runs": {part: {"seconds": round(answer.seconds, 2), **answer.code} for part, answer in answers.items()},
+        "parts": {part: _without_pictures(answer.result) for part, answer in answers.items()},
+    }
+
+
+def _ask(part: str, key: str, subject: Subject, report: Report) -> Answer:
+    report(0, 1)
+    began = time.perf_counter()
+    result = _measure(part)(subject, report)
+    seconds = time.perf_counter() - began
+    odd = list(not_finite(result))
+    assert not odd, f"{part} answers with what is no number: {odd}"
+    return Answer(key=key, result=result, seconds=seconds, code=provenance.code())
+
+
+def not_finite(value: Any, path: str = "") -> Iterator[str]:
+    """Yield the path of everything in a result that is NaN or infinite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in pairs:
+        yield from not_finite(part, f"{path}/{name}")
+
+
+def _without_pictures(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in result.items() if not (isinstance(value, dict) and "png" in value)}
+
+
+def _dump(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _module(part: str) -> Any:
+    return importlib.import_module(f".{PARTS[part]}", __package__)
+
+
+def _measure(part: str) -> Callable[[Subject, Report], dict[str, Any]]:
+    module = _module(part)
+    if not hasattr(module, "measure"):
+        return _earlier(part, module)
+    found: Callable[[Subject, Report], dict[str, Any]] = module.measure
+    return found
+
+
+def _earlier(part: str, module: Any) -> Callable[[Subject, Report], dict[str, Any]]:
+    """Return the `measure` of a module whose function still has another name."""
+
+    def measure(subject: Subject, report: Report) -> dict[str, Any]:
+        clips = subject.clips(10)
+        if part == "tokenizer":
+            result: dict[str, Any] = module.evaluate_tokenizer(subject.simulator, clips)
+        else:
+            result = module.evaluate_fidelity(subject.simulator, clips, context=subject.context, seed=subject.seed)
+        return result
+
+    return measure
