@@ -56,9 +56,10 @@ class ContextBlock(nn.Module):
         if cache is None:
             ages = torch.arange(t, device=x.device)[:, None] - torch.arange(t, device=x.device)
         else:
-            k, v = cache.extend(layer, k, v)
+            # In single precision: a CPU is quicker at these sums than in half, and they are too small for a product.
+            q, (k, v) = q.float(), cache.extend(layer, k.float(), v.float())
             ages = cache.ages(x.device)[None]
-        attended = self.temporal.merge(attend(q, k, v, self._bias(ages).to(q.dtype)))
+        attended = self.temporal.merge(attend(q, k, v, self._bias(ages).to(q.dtype)).to(x.dtype))
         return rearrange(attended, "(b n) t d -> b t n d", b=b)
 
     def _bias(self, ages: Tensor) -> Tensor:
