@@ -1,93 +1,147 @@
-"""`worldmodel evaluate`: held-out numbers of a checkpoint, with their baselines."""
+"""`worldmodel evaluate`: held-out numbers of a checkpoint, with their baselines, as tables, JSON and a page."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cli import Parser, UsageError
+from . import cli
 
 if TYPE_CHECKING:
-    from ..simulator import Simulator
-
-
-def parser(prog: str) -> argparse.ArgumentParser:
-    p = Parser(prog=prog, description="Measure a world model on held-out episodes, beside its baselines.")
-    p.add_argument("--data", metavar="DIR", help="held-out episodes (default: the ones that ship with the package)")
-    p.add_argument("--checkpoint", metavar="DIR", help="a dynamics checkpoint (default: the one that ships)")
-    p.add_argument("--out", metavar="FILE", help="also write the numbers to this JSON file")
-    p.add_argument("--clips", type=int, default=128, help="how many clips to draw")
-    p.add_argument("--context", type=int, default=6, help="real frames the model is given")
-    p.add_argument("--steps", type=int, default=10, help="frames to imagine")
-    p.add_argument("--temperature", type=float, default=1.0, help="of sampling")
-    p.add_argument("--seed", type=int, default=0, help="of the clips and of the imagination")
-    return p
-
-
-def main(args: argparse.Namespace) -> None:
-    from ..rollouts import EpisodeDataset
-    from ..simulator import PRETRAINED, Simulator
-
-    for name in ("clips", "context", "steps"):
-        if getattr(args, name) < 1:
-            raise UsageError(f"--{name} must be at least 1, got {getattr(args, name)}")
-    checkpoint = Path(args.checkpoint or PRETRAINED)
-    dataset = EpisodeDataset(args.data or PRETRAINED.parent / "episodes")
-    simulator = Simulator.from_pretrained(checkpoint, temperature=args.temperature)
-    numbers = _measure(simulator, dataset, args) | {
-        "checkpoint": {"tokenizer": simulator.tokenizer.fingerprint(), "order": simulator.dynamics.config.order},
-        "data": {"fingerprint": dataset.fingerprint, "split": dataset.info.split},
-        "settings": {name: getattr(args, name) for name in ("clips", "context", "steps", "temperature", "seed")},
-    }
-    _print(numbers)
-    if args.out:
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.out).write_text(json.dumps(numbers, indent=2) + "\n")
-
-
-def _measure(simulator: Simulator, dataset: Any, args: argparse.Namespace) -> dict[str, Any]:
     from rich.console import Console
     from rich.progress import Progress
 
-    from ..evaluation.clips import draw_clips
-    from ..evaluation.fidelity import evaluate_fidelity
-    from ..evaluation.tokenizer import evaluate_tokenizer
+    from ..evaluation.run import Answer, Listener, Outcome
+    from ..evaluation.subject import Subject
 
-    clips = draw_clips(dataset, frames=args.context + args.steps, number=args.clips, seed=args.seed)
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("imagining", total=args.clips)
-        fidelity = evaluate_fidelity(
-            simulator,
-            clips,
-            context=args.context,
-            seed=args.seed,
-            on_clips=lambda number: bar.advance(task, number),
-        )
-    return {"tokenizer": evaluate_tokenizer(simulator, clips), "fidelity": fidelity}
+WIDTH = 130  # of tables that no terminal limits
 
 
-def _print(numbers: dict[str, Any]) -> None:
+def parser(prog: str) -> argparse.ArgumentParser:
+    """Return the command's argument parser."""
+    p = cli.Parser(
+        prog=prog,
+        description="Measure a world model on held-out episodes, beside its baselines. A finished part is kept in\n"
+        "OUT/parts: an interrupted command goes on where it was, and a repeated one measures nothing twice.",
+    )
+    p.add_argument("--checkpoint", metavar="DIR", help="a dynamics checkpoint (default: the one that ships)")
+    p.add_argument("--data", metavar="DIR", help="held-out episodes (default: the ones that ship with the package)")
+    p.add_argument("--out", type=Path, default=Path("evaluated"), metavar="DIR", help="of the numbers and the page")
+    p.add_argument("--only", metavar="PART,PART", help="ask only these questions, e.g. fidelity,control")
+    p.add_argument("--clips", type=int, default=128, metavar="N", help="how many clips to draw at most")
+    p.add_argument("--context", type=int, default=6, metavar="N", help="real frames the model is given")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the clips and of the imagination")
+    p.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of sampling")
+    p.add_argument("--quick", action="store_true", help="a tenth of the work: to see that it works, not to compare")
+    return p
+
+
+def main(args: argparse.Namespace) -> int:
+    """Ask, print each answer as it comes, write metrics.json and report.html; exit code 1 if a part cannot be asked."""
+    for name, least in (("clips", 2), ("context", 1)):
+        if getattr(args, name) < least:
+            raise cli.UsageError(f"--{name} must be at least {least}, got {getattr(args, name)}")
     from rich.console import Console
-    from rich.table import Table
+    from rich.progress import Progress
 
-    tokenizer, fidelity = numbers["tokenizer"], numbers["fidelity"]
+    from ..evaluation.report import render
+    from ..evaluation.run import evaluate
+    from ..rollouts.manifest import write_atomically
+    from ..runtime import choose_threads
+    from ..simulator import PRETRAINED
+
+    parts, checkpoint = _parts(args.only), Path(args.checkpoint or PRETRAINED)
+    subject = _subject(args, checkpoint)
+    choose_threads(subject.simulator.rehearse)
     console = Console()
     if not console.is_terminal:
-        console.width = 120
-    console.print(
-        f"tokenizer: {tokenizer['psnr']:.2f} dB, {tokenizer['psnr_moving']:.2f} dB on moving clips, "
-        f"{tokenizer['codes_used']} codes used, perplexity {tokenizer['perplexity']:.0f}",
-        highlight=False,
+        console.width = WIDTH
+    # On a terminal one console draws both: two would write over each other.
+    with Progress(console=console if console.is_terminal else Console(stderr=True)) as progress:
+        listener = _listener(console, progress)
+        outcome = evaluate(subject, checkpoint, args.out, parts=parts, listener=listener)
+    write_atomically(args.out / "report.html", render(outcome, name=_name(args)).encode())
+    _say_verdict(outcome)
+    print(f"{args.out / 'metrics.json'}\n{args.out / 'report.html'}")
+    return cli.FAILURE if outcome.metrics["failures"] else 0
+
+
+def _parts(only: str | None) -> list[str]:
+    from ..evaluation.run import PARTS
+
+    parts = [part.strip() for part in only.split(",")] if only is not None else list(PARTS)
+    for part in parts:
+        if part not in PARTS:
+            raise cli.UsageError(f"no part named {part!r}{cli.suggest(part, PARTS)}; parts: {', '.join(PARTS)}")
+    return parts
+
+
+def _subject(args: argparse.Namespace, checkpoint: Path) -> Subject:
+    from ..evaluation.subject import Subject
+    from ..rollouts import EpisodeDataset
+    from ..simulator import PRETRAINED, Simulator
+
+    return Subject(
+        simulator=Simulator.from_pretrained(checkpoint, temperature=args.temperature),
+        dataset=EpisodeDataset(args.data or PRETRAINED.parent / "episodes"),
+        num_clips=args.clips,
+        context=args.context,
+        seed=args.seed,
+        quick=args.quick,
     )
-    for name, title in (("psnr", "all clips"), ("psnr_moving", "moving clips")):
-        table = Table(title=f"PSNR in dB by imagined step, {title}", title_justify="left")
-        rows = fidelity[name]
-        steps = range(len(rows["model"]))
-        table.add_column("step", no_wrap=True)
-        for step in steps:
-            table.add_column(str(step + 1), justify="right")
-        for row, values in rows.items():
-            table.add_row(row.replace("_", " "), *(f"{values[step]:.1f}" for step in steps))
+
+
+def _name(args: argparse.Namespace) -> str:
+    return f"the checkpoint {args.checkpoint}" if args.checkpoint else "the shipped checkpoint"
+
+
+def _listener(console: Console, progress: Progress) -> Listener:
+    """Return what shows a bar for each part that is being asked, and its tables once it has answered."""
+    from ..evaluation.run import Listener
+
+    tasks: dict[str, Any] = {}
+
+    def on_progress(part: str, done: int, total: int) -> None:
+        if part not in tasks:
+            tasks[part] = progress.add_task(part)
+        progress.update(tasks[part], completed=done, total=total)
+
+    def on_answer(part: str, answer: Answer) -> None:
+        if part in tasks:
+            progress.remove_task(tasks.pop(part))
+        _print(console, part, answer)
+
+    def on_failure(part: str, error: ValueError) -> None:
+        progress.remove_task(tasks.pop(part))
+        progress.console.print(f"[red]{part} could not be asked:[/] {error}", highlight=False)
+
+    return Listener(on_progress=on_progress, on_answer=on_answer, on_failure=on_failure)
+
+
+def _print(console: Console, part: str, answer: Answer) -> None:
+    """Print what a part answered."""
+    from rich.table import Table
+
+    from ..evaluation.tables import tables
+
+    console.print(f"\n[bold]{part}[/] ({answer.seconds:.0f} s)", highlight=False)
+    for found in tables(answer.result):
+        header, rows = found.cells()
+        table = Table(title=found.title or None, title_justify="left", show_header=any(header))
+        for number, name in enumerate(header):
+            table.add_column(name, justify="right" if number else "left")
+        for row in rows:
+            table.add_row(*row)
         console.print(table)
+
+
+def _say_verdict(outcome: Outcome) -> None:
+    """Say in red what speaks against the numbers."""
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    for warning in outcome.metrics["warnings"]:
+        console.print(f"[yellow]{warning}[/]")
+    for row in outcome.metrics["broken_claims"]:
+        console.print(f"[red]{row['part']}: it does not hold that {row['claim']}[/]")

@@ -24,6 +24,15 @@ PARTS = {
     "tokenizer": "tokenizer",
     "fidelity": "fidelity",
 }
+PICTURES = {"strips": "strips"}  # made for the report like a part, but no number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The numbers, and the pictures of the parts that make some: part -> name -> whatever the report makes of it."""
+
+    metrics: dict[str, Any]
+    pictures: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +56,8 @@ class Listener:
 
 def evaluate(
     subject: Subject, checkpoint: Path, out: Path, *, parts: Sequence[str], listener: Listener | None = None
-) -> dict[str, Any]:
-    """Ask `parts`, keep each answer in `out`/parts at once, and write and return `out`/metrics.json.
+) -> Outcome:
+    """Ask `parts`, keep each answer in `out`/parts at once, and write `out`/metrics.json.
 
     An answer that is already there is taken as it is where checkpoint, data, settings and the part's code are the
     same. The metrics hold the answers of all parts that have one, also of those that are not asked this time.
@@ -68,10 +77,10 @@ def evaluate(
     (out / "parts").mkdir(parents=True, exist_ok=True)
     answers: dict[str, Answer] = {}
     failures: dict[str, str] = {}
-    for part in PARTS:
+    for part in PARTS | PICTURES:
         key, file = part_key(part, about), out / "parts" / f"{part}.json"
         answer = read_answer(file, key)
-        if answer is None and part in parts:
+        if answer is None and part in (*parts, *PICTURES):
             try:
                 answer = _ask(
                     part, key, subject, lambda done, total, part=part: listener.on_progress(part, done, total)
@@ -84,9 +93,11 @@ def evaluate(
             answers[part] = answer
             if part in parts:
                 listener.on_answer(part, answer)
-    metrics = assemble(about, answers, failures)
+    numbers = {part: answer for part, answer in answers.items() if part in PARTS}
+    metrics = assemble(about, numbers, failures)
     write_atomically(out / METRICS, _dump(metrics))
-    return metrics
+    pictures = {part: found for part, answer in answers.items() if (found := _pictures(part, answer.result))}
+    return Outcome(metrics=metrics, pictures=pictures)
 
 
 def part_key(part: str, about: dict[str, Any]) -> str:
@@ -148,8 +159,17 @@ def not_finite(value: Any, path: str = "") -> Iterator[str]:
         yield from not_finite(part, f"{path}/{name}")
 
 
+def _pictures(part: str, result: dict[str, Any]) -> dict[str, Any]:
+    shown = result if part in PICTURES else {name: value for name, value in result.items() if _is_picture(value)}
+    return dict(shown)
+
+
 def _without_pictures(result: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in result.items() if not (isinstance(value, dict) and "png" in value)}
+    return {name: value for name, value in result.items() if not _is_picture(value)}
+
+
+def _is_picture(value: Any) -> bool:
+    return isinstance(value, dict) and "png" in value
 
 
 def _dump(content: dict[str, Any]) -> bytes:
@@ -157,7 +177,7 @@ def _dump(content: dict[str, Any]) -> bytes:
 
 
 def _module(part: str) -> Any:
-    return importlib.import_module(f".{PARTS[part]}", __package__)
+    return importlib.import_module(f".{(PARTS | PICTURES)[part]}", __package__)
 
 
 def _measure(part: str) -> Callable[[Subject, Report], dict[str, Any]]:

@@ -1,0 +1,169 @@
+"""What a part answered as tables: numbers by step, and single figures, for terminal, page and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+HIDDEN = {"sanity", "per_clip", "png"}  # claims, values clip by clip and pictures are shown otherwise, or not at all
+INTERVAL = {"mean", "low", "high"}
+AXES = ("steps", "horizons")  # a list with one of these names says of which steps the lists beside it speak
+MAX_COLUMNS = 10
+LABELS = {
+    "reconstruction": "reconstruction (ceiling)",
+    "no_actions": "model without actions",
+    "copy_last": "copy the last frame",
+    "psnr": "PSNR, dB",
+    "psnr_moving": "PSNR on moving clips, dB",
+    "ssim": "SSIM",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A number by step, with its interval where it has one."""
+
+    mean: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByStep:
+    """Numbers by step."""
+
+    path: tuple[str, ...]
+    steps: Sequence[float]
+    rows: Mapping[str, Curve]
+
+    @property
+    def title(self) -> str:
+        """What it is a table of."""
+        return title(self.path)
+
+    @property
+    def columns(self) -> list[int]:
+        """Positions of the steps that a table of readable width shows: the first, the last, and some between."""
+        number = len(self.steps)
+        if number <= MAX_COLUMNS:
+            return list(range(number))
+        return sorted({round(i * (number - 1) / (MAX_COLUMNS - 1)) for i in range(MAX_COLUMNS)})
+
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Return the header and the rows, as text."""
+        header = ["step", *(number(self.steps[i]) for i in self.columns)]
+        rows = [[label(name), *(number(curve.mean[i]) for i in self.columns)] for name, curve in self.rows.items()]
+        return header, rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Single figures: one column for each name in `columns`, or a single one without a name."""
+
+    path: tuple[str, ...]
+    columns: Sequence[str]
+    rows: Mapping[str, Sequence[str]]
+
+    @property
+    def title(self) -> str:
+        """What it is a table of."""
+        return title(self.path)
+
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Return the header and the rows, as text."""
+        return ["", *map(label, self.columns)], [[label(name), *cells] for name, cells in self.rows.items()]
+
+
+Table = ByStep | Figures
+
+
+def tables(result: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Table]:
+    """Yield the tables of a part's result, whatever names it uses.
+
+    Lists are numbers by step, a mapping of mean, low and high is a number with its interval, and mappings with the same
+    figures in each make one table with a column for each figure.
+    """
+    shown = {name: value for name, value in result.items() if name not in HIDDEN}
+    figures = {name: text for name, value in shown.items() if (text := figure(value)) is not None}
+    if figures:
+        yield Figures(path=path, columns=("",), rows={name: [text] for name, text in figures.items()})
+    yield from _by_step(shown, path)
+    groups = {name: value for name, value in shown.items() if isinstance(value, Mapping) and not is_number(value)}
+    flat = {name: _flat(value) for name, value in groups.items()}
+    columns = {tuple(row) for row in flat.values() if row}
+    together = len(groups) > 1 and len(columns) == 1 and all(flat.values())
+    if together:
+        rows = {name: list(row.values()) for name, row in flat.items() if row}
+        yield Figures(path=path, columns=next(iter(columns)), rows=rows)
+    for name, value in groups.items():
+        if not together:
+            yield from tables(value, (*path, name))
+
+
+def _by_step(shown: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[ByStep]:
+    curves = {name: found for name, value in shown.items() if name not in AXES and (found := curve(value))}
+    axis = next((shown[name] for name in AXES if isinstance(shown.get(name), list)), None)
+    for length in dict.fromkeys(len(found.mean) for found in curves.values()):
+        rows = {name: found for name, found in curves.items() if len(found.mean) == length}
+        steps = axis if axis is not None and len(axis) == length else list(range(1, length + 1))
+        yield ByStep(path=path, steps=steps, rows=rows)
+
+
+def _flat(value: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the figures of a mapping that holds nothing else."""
+    found = {name: figure(part) for name, part in value.items() if name not in HIDDEN}
+    return {name: text for name, text in found.items() if text is not None} if None not in found.values() else None
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number with its interval."""
+    return isinstance(value, Mapping) and value.keys() >= INTERVAL
+
+
+def curve(value: Any) -> Curve | None:
+    """Return a value that is a number by step."""
+    if is_number(value) and isinstance(value["mean"], list):
+        return Curve(mean=value["mean"], low=value["low"], high=value["high"])
+    is_list = isinstance(value, list) and value and all(isinstance(part, int | float) for part in value)
+    return Curve(mean=value) if is_list else None
+
+
+def figure(value: Any) -> str | None:
+    """Return the text of a value that is a single figure."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return number(value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+        return ", ".join(value)
+    if is_number(value) and isinstance(value["mean"], int | float):
+        return f"{number(value['mean'])} ({number(value['low'])} to {number(value['high'])})"
+    return None
+
+
+def number(value: float) -> str:
+    """Return a number as people read it: three digits that mean something, never fewer than before the point."""
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    if abs(value) < 1e-3:
+        return f"{value:.1e}" if value else "0"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}"
+
+
+def label(name: str) -> str:
+    """Return how a name of a result is written."""
+    return LABELS.get(name, name.replace("_", " "))
+
+
+def title(path: Sequence[str]) -> str:
+    """Return the title of what lies at a path."""
+    return ": ".join(label(name) for name in path)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
