@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 
@@ -22,18 +23,31 @@ def real_futures(context: Context, futures: Sequence[Sequence[str]]) -> list[np.
     origin = context.origin
     if origin is None:
         raise ValueError("--truth replays the game that the context was recorded from, and a video has none")
-    settings = origin.settings
-    game = make_env(
+    with closing(open_game(origin.settings)) as game:
+        return [real_future(game, origin, context.frames, actions) for actions in futures]
+
+
+class FutureEndsError(ValueError):
+    """The real game ends before the future does."""
+
+
+def open_game(settings: Mapping[str, Any]) -> Game:
+    """Return the game that was recorded with `settings`."""
+    return make_env(
         settings["env"],
         frame_skip=settings["frame_skip"],
         frame_size=settings["frame_size"],
         actions=settings["action_names"],
     )
-    with closing(game):
-        return [_future(game, origin, context.frames, actions) for actions in futures]
 
 
-def _future(game: Game, origin: Origin, context: np.ndarray, actions: Sequence[str]) -> np.ndarray:
+def real_future(game: Game, origin: Origin, context: np.ndarray, actions: Sequence[str]) -> np.ndarray:
+    """Return what `game` really shows after the frames `context` under `actions`: uint8 (n, H, W, 3).
+
+    Raises:
+        FutureEndsError: if the game ends on the way.
+        ValueError: if the replay differs from the recording.
+    """
     _replay(game, origin, context)
     frames = []
     for name in actions:
@@ -43,7 +57,9 @@ def _future(game: Game, origin: Origin, context: np.ndarray, actions: Sequence[s
         if step.frame is not None:
             frames.append(step.frame)
         if len(frames) < len(actions) and (step.frame is None or step.terminated or step.truncated):
-            raise ValueError(f"the real game ends after {len(frames)} of {len(actions)} steps; start earlier in it")
+            raise FutureEndsError(
+                f"the real game ends after {len(frames)} of {len(actions)} steps; start earlier in it"
+            )
     return np.stack(frames)
 
 
