@@ -17,6 +17,7 @@ COMMANDS = {
     "train-dynamics": ("train_dynamics", "stage 2: learn which codes follow which, given the actions"),
     "imagine": ("imagine", "imagine the future of a game under your actions, as videos"),
     "evaluate": ("evaluate", "measure a checkpoint on held-out episodes, beside its baselines"),
+    "compare": ("compare", "two evaluations side by side, and which differences are more than chance"),
     "inspect": ("inspect", "say what is in a data set or checkpoint, and whether it is intact"),
     "preview": ("preview", "draw a film strip and a video of a data set's episodes"),
     "benchmark": ("benchmark", "measure speed"),

@@ -128,7 +128,9 @@ def _print(console: Console, part: str, answer: Answer) -> None:
     console.print(f"\n[bold]{part}[/] ({answer.seconds:.0f} s)", highlight=False)
     for found in tables(answer.result):
         header, rows = found.cells()
-        table = Table(title=found.title or None, title_justify="left", show_header=any(header))
+        if found.title:
+            console.print(found.title)
+        table = Table(show_header=any(header))
         for number, name in enumerate(header):
             table.add_column(name, justify="right" if number else "left")
         for row in rows:

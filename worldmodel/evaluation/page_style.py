@@ -12,11 +12,11 @@ body { margin: 0 auto; padding: 48px 28px 96px; max-width: 1000px; background: v
   font: 16px/1.55 Charter, "Bitstream Charter", "Iowan Old Style", Georgia, serif; }
 h1 { font-size: 1.9em; line-height: 1.2; margin: 0 0 .3em; }
 h2 { font-size: 1.3em; margin: 2.6em 0 .2em; padding-top: 1em; border-top: 1px solid var(--rule); }
-h3 { font-size: 1em; margin: 1.6em 0 .5em; }
+h3 { font-size: .95em; margin: 1.2em 0 .3em; }
 p { max-width: 68ch; margin: .4em 0 .8em; }
 .soft, figcaption, .question { color: var(--soft); }
 .question { font-style: italic; margin-bottom: 1.2em; }
-table, .keys, svg, .strip, summary, .figures { font-family: system-ui, -apple-system, "Segoe UI",
+table, .keys, svg, .strip, summary { font-family: system-ui, -apple-system, "Segoe UI",
   "DejaVu Sans", sans-serif; }
 table { border-collapse: collapse; font-size: .8em; line-height: 1.35; margin: .4em 0 1.2em; }
 .wide { overflow-x: auto; }
@@ -24,6 +24,8 @@ th { font-weight: 600; text-align: right; border-bottom: 1.5px solid var(--ink);
 td { text-align: right; border-bottom: 1px solid var(--rule); font-variant-numeric: tabular-nums; }
 th, td { padding: .35em .8em; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; min-width: 9em; }
+.tables { display: flex; flex-wrap: wrap; gap: 0 56px; align-items: flex-start; }
+.tables section { max-width: 100%; }
 .text td { text-align: left; } .text th { text-align: left; }
 .text td { white-space: normal; overflow-wrap: anywhere; }
 .met { color: var(--good); font-weight: 600; } .missed { color: var(--bad); font-weight: 600; }

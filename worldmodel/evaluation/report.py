@@ -75,7 +75,8 @@ def _verdict(metrics: Mapping[str, Any]) -> str:
     if not problems:
         return f'<div class="verdict"><p>All {len(claims)} checks of the checker hold.</p></div>'
     listed = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
-    head = "These numbers need care." if metrics["sane"] else "These numbers cannot be believed as they are."
+    broken = sum(not row["holds"] for row in claims)
+    head = f"{broken} of {len(claims)} checks of the checker do not hold." if broken else "These numbers need care."
     return f'<div class="verdict broken"><p><strong>{head}</strong></p><ul>{listed}</ul></div>'
 
 
@@ -100,7 +101,7 @@ def _part(part: str, result: Mapping[str, Any], pictures: Mapping[str, Any]) -> 
             f'<h2 id="{part}">{escape(label(part).capitalize())}</h2><p class="question">{escape(question(part))}</p>',
             f'<div class="plots">{plots}</div>' if plots else "",
             *(_picture(name, picture) for name, picture in pictures.items()),
-            f'<div class="figures">{others}</div>',
+            f'<div class="tables">{others}</div>',
             _claims(result.get("sanity", [])),
         ]
     )
@@ -118,8 +119,12 @@ def _table(table: Table) -> str:
     header, rows = table.cells()
     if isinstance(table, Figures) and not any(header):
         header = []
-    heading = f"<h3>{escape(table.title)}</h3>" if table.title else ""
-    return heading + _html_table(header, rows)
+    return _block(table.title, _html_table(header, rows))
+
+
+def _block(title: str, content: str) -> str:
+    heading = f"<h3>{escape(title)}</h3>" if title else ""
+    return f"<section>{heading}{content}</section>"
 
 
 def _html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -174,13 +179,10 @@ def _provenance(metrics: Mapping[str, Any]) -> str:
     groups = {name: metrics[name] for name in ("settings", "checkpoint", "data", "code", "hardware")}
     groups["seconds"] = {part: run["seconds"] for part, run in metrics["runs"].items()}
     blocks = "".join(
-        f"<h3>{label(name)}</h3>"
-        + _html_table([], [[label(key), _value(value)] for key, value in group.items()]).replace(
-            "<table>", '<table class="text">'
-        )
+        _block(label(name), _html_table([], [[label(key), _value(value)] for key, value in group.items()]))
         for name, group in groups.items()
     )
-    return f"<h2>Where the numbers come from</h2>{blocks}"
+    return f'<h2>Where the numbers come from</h2><div class="tables text">{blocks}</div>'
 
 
 def _value(value: Any) -> str:

@@ -22,7 +22,9 @@ METRICS = "metrics.json"
 # Part -> the module in this package that has its `measure(subject, report)`, in the order in which they are asked.
 PARTS = {
     "tokenizer": "tokenizer",
+    "likelihood": "likelihood",
     "fidelity": "fidelity",
+    "speed": "speed",
 }
 PICTURES = {"strips": "strips"}  # made for the report like a part, but no number
 
@@ -73,6 +75,7 @@ def evaluate(
         "checkpoint": provenance.checkpoint(checkpoint, subject),
         "data": provenance.data(subject),
         "settings": provenance.settings(subject),
+        "hardware": provenance.hardware(),
     }
     (out / "parts").mkdir(parents=True, exist_ok=True)
     answers: dict[str, Answer] = {}
@@ -101,9 +104,11 @@ def evaluate(
 
 
 def part_key(part: str, about: dict[str, Any]) -> str:
-    """Return what identifies an answer: a SHA-256 over checkpoint, data, settings and the source of the part."""
+    """Return what identifies an answer: a SHA-256 over checkpoint, data, settings, machine and the part's source."""
     source = Path(str(_module(part).__file__)).read_bytes()
-    identity = [about["checkpoint"]["fingerprint"], about["data"]["fingerprint"], about["settings"], part, SCHEMA]
+    machine = {name: value for name, value in about["hardware"].items() if name != "threads"}  # chosen anew each time
+    asked = [about["checkpoint"]["fingerprint"], about["data"]["fingerprint"], about["settings"]]
+    identity = [SCHEMA, part, *asked, machine]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode() + source).hexdigest()
 
 
@@ -130,7 +135,6 @@ def assemble(about: dict[str, Any], answers: dict[str, Answer], failures: dict[s
         "schema": SCHEMA,
         **about,
         "code": provenance.code(),
-        "hardware": provenance.hardware(),
         "warnings": warnings,
         "sane": not broken,
         "broken_claims": broken,

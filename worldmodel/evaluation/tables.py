@@ -17,6 +17,15 @@ LABELS = {
     "psnr": "PSNR, dB",
     "psnr_moving": "PSNR on moving clips, dB",
     "ssim": "SSIM",
+    "ssim_moving": "SSIM on moving clips",
+    "psnr_differences": "PSNR differences, dB",
+    "psnr_differences_moving": "PSNR differences on moving clips, dB",
+    "delta_psnr": "delta-PSNR, dB",
+    "wrong_actions": "model under wrong actions",
+    "horizons": "",
+    "rows": "",
+    "f1": "F1",
+    "top1": "top-1",
 }
 
 
@@ -81,8 +90,8 @@ Table = ByStep | Figures
 def tables(result: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Table]:
     """Yield the tables of a part's result, whatever names it uses.
 
-    Lists are numbers by step, a mapping of mean, low and high is a number with its interval, and mappings with the same
-    figures in each make one table with a column for each figure.
+    Lists are numbers by step, and a mapping of mean, low and high is a number with its interval. Mappings that hold
+    the same things beside one another share tables, in which each is a row.
     """
     shown = {name: value for name, value in result.items() if name not in HIDDEN}
     figures = {name: text for name, value in shown.items() if (text := figure(value)) is not None}
@@ -90,15 +99,35 @@ def tables(result: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Ta
         yield Figures(path=path, columns=("",), rows={name: [text] for name, text in figures.items()})
     yield from _by_step(shown, path)
     groups = {name: value for name, value in shown.items() if isinstance(value, Mapping) and not is_number(value)}
-    flat = {name: _flat(value) for name, value in groups.items()}
-    columns = {tuple(row) for row in flat.values() if row}
-    together = len(groups) > 1 and len(columns) == 1 and all(flat.values())
-    if together:
-        rows = {name: list(row.values()) for name, row in flat.items() if row}
-        yield Figures(path=path, columns=next(iter(columns)), rows=rows)
-    for name, value in groups.items():
-        if not together:
+    if _alike(groups):
+        yield from _together(groups, path)
+    else:
+        for name, value in groups.items():
             yield from tables(value, (*path, name))
+
+
+def _alike(groups: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether mappings hold the same names, each a single figure in all or numbers by step in all."""
+    kinds = [
+        {
+            name: "figure" if figure(value) is not None else "curve" if curve(value) else "neither"
+            for name, value in group.items()
+            if name not in HIDDEN
+        }
+        for group in groups.values()
+    ]
+    return len(kinds) > 1 and all(kind == kinds[0] for kind in kinds) and "neither" not in kinds[0].values()
+
+
+def _together(groups: Mapping[str, Mapping[str, Any]], path: tuple[str, ...]) -> Iterator[Table]:
+    first = {name: value for name, value in next(iter(groups.values())).items() if name not in HIDDEN}
+    columns = [name for name, value in first.items() if figure(value) is not None]
+    if columns:
+        rows = {row: [figure(group[name]) or "" for name in columns] for row, group in groups.items()}
+        yield Figures(path=path, columns=columns, rows=rows)
+    for name in first:
+        if name not in (*columns, *AXES):
+            yield from _by_step({row: group[name] for row, group in groups.items()}, (*path, name))
 
 
 def _by_step(shown: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[ByStep]:
@@ -110,12 +139,6 @@ def _by_step(shown: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[ByStep
         yield ByStep(path=path, steps=steps, rows=rows)
 
 
-def _flat(value: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return the figures of a mapping that holds nothing else."""
-    found = {name: figure(part) for name, part in value.items() if name not in HIDDEN}
-    return {name: text for name, text in found.items() if text is not None} if None not in found.values() else None
-
-
 def is_number(value: Any) -> bool:
     """Whether a value is a number with its interval."""
     return isinstance(value, Mapping) and value.keys() >= INTERVAL
@@ -125,7 +148,8 @@ def curve(value: Any) -> Curve | None:
     """Return a value that is a number by step."""
     if is_number(value) and isinstance(value["mean"], list):
         return Curve(mean=value["mean"], low=value["low"], high=value["high"])
-    is_list = isinstance(value, list) and value and all(isinstance(part, int | float) for part in value)
+    # Numbers by step are floats; whole numbers in a row are counts of something else.
+    is_list = isinstance(value, list) and value and all(isinstance(part, float) for part in value)
     return Curve(mean=value) if is_list else None
 
 
@@ -155,12 +179,12 @@ def number(value: float) -> str:
 
 def label(name: str) -> str:
     """Return how a name of a result is written."""
-    return LABELS.get(name, name.replace("_", " "))
+    return f"{name} steps" if name.isdigit() else LABELS.get(name, name.replace("_", " "))
 
 
 def title(path: Sequence[str]) -> str:
     """Return the title of what lies at a path."""
-    return ": ".join(label(name) for name in path)
+    return ": ".join(filter(None, map(label, path)))
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
