@@ -1,73 +1,92 @@
-"""Fidelity and the tokenizer's quality: known frames give known numbers."""
+"""Fidelity: known frames give known numbers."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.worlds import record_toy, tiny_simulator
-from worldmodel.evaluation.clips import Clips, draw_clips, psnr
-from worldmodel.evaluation.fidelity import ROWS, evaluate_fidelity
-from worldmodel.evaluation.tokenizer import evaluate_tokenizer
+from worldmodel.evaluation import fidelity
+from worldmodel.evaluation.clips import psnr
+from worldmodel.evaluation.fidelity import ROWS, Course, best_samples
+from worldmodel.evaluation.images import ssim
+from worldmodel.evaluation.subject import Subject, Told
 from worldmodel.rollouts import EpisodeDataset
 
 
-def test_psnr_by_hand() -> None:
-    """One grey level of error everywhere is 48.13 dB; black against white is 0 dB."""
-    black = np.zeros((2, 4, 4, 3), np.uint8)
-    np.testing.assert_allclose(psnr(black + 1, black), 20 * np.log10(255))
-    np.testing.assert_allclose(psnr(black + 255, black), 0)
-    np.testing.assert_allclose(psnr(black, black), 20 * np.log10(255))
-
-
-def test_clips_are_repeatable_and_aligned(tmp_path: Path) -> None:
-    """The same seed draws the same clips, and each clip's frames and actions stand together in the recording."""
+@pytest.fixture
+def subject(tmp_path: Path) -> Subject:
     dataset = EpisodeDataset(record_toy(tmp_path / "d"))
-    first, second, other = (draw_clips(dataset, frames=5, number=6, seed=seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first.frames, second.frames)
-    assert not np.array_equal(first.frames, other.frames)
-    episodes = [dataset.episode(i) for i in range(len(dataset))]
-    for frames, actions in zip(first.frames, first.actions, strict=True):
-        places = [
-            (e, t) for e in episodes for t in range(len(e.frames) - 4) if np.array_equal(e.frames[t : t + 5], frames)
-        ]
-        assert any(np.array_equal(e.actions[t : t + 4], actions) for e, t in places)
+    return Subject(simulator=tiny_simulator(), dataset=dataset, num_clips=12, context=3)
 
 
-def test_moving_clips_are_those_that_change_more() -> None:
-    """A clip that stands still is not moving; one that flickers is."""
-    still = np.zeros((2, 3, 4, 4, 3), np.uint8)
-    still[1, 1] = 100
-    assert Clips(still, np.zeros((2, 2), np.int64)).moving.tolist() == [False, True]
+def test_rows_are_what_they_say(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row is recomputed here by other means, over all and over moving clips; the same seed gives the same."""
+    monkeypatch.setattr(fidelity, "COURSES", (Course(4, 128, 16),))
+    done: list[tuple[int, int]] = []
+    numbers = fidelity.measure(subject, lambda now, total: done.append((now, total)))
+    assert done[-1][0] == done[-1][1] == max(now for now, _ in done)
+    found = numbers["horizons"]["4"]
+    clips = subject.clips(4)
+    real, future = clips.frames[:, 3:], clips.actions[:, 2:]
+    rows = {
+        "copy_last": clips.frames[:, [2] * 4],
+        "reconstruction": subject.simulator.decode(subject.simulator.tokenizer.encode(real)),
+        "model": np.concatenate(
+            [
+                subject.simulator.imagine(
+                    clips.frames[part, :3], clips.actions[part, :2], future[part], seed=part.start
+                ).frames
+                for part in (slice(0, 8), slice(8, 12))
+            ]
+        ),
+    }
+    for row, frames in rows.items():
+        quality = psnr(frames, real)
+        assert found["psnr"][row]["mean"] == pytest.approx(quality.mean(0).tolist())
+        assert found["psnr_moving"][row]["mean"] == pytest.approx(quality[clips.moving].mean(0).tolist())
+        assert found["ssim"][row]["mean"] == pytest.approx(ssim(frames, real).mean(0).tolist())
+        assert found["per_clip"][row] == np.round(quality, 4).tolist()
+    assert tuple(found["psnr"]) == ROWS
+    difference = psnr(rows["model"], real) - psnr(rows["copy_last"], real)
+    assert found["psnr_differences"]["model_above_copy_last"]["mean"] == pytest.approx(difference.mean(0).tolist())
+    assert fidelity.measure(subject, lambda now, total: None) == numbers
+    json.dumps(numbers, allow_nan=False)
 
 
-def test_rows_are_what_they_say(tmp_path: Path) -> None:
-    """Copy-last and reconstruction are recomputed here by other means; all rows have a number for each step."""
-    dataset = EpisodeDataset(record_toy(tmp_path / "d"))
-    simulator = tiny_simulator()
-    clips = draw_clips(dataset, frames=7, number=10, seed=0)
-    done: list[int] = []
-    numbers = evaluate_fidelity(simulator, clips, context=4, on_clips=done.append)
-    assert sum(done) == numbers["clips"] == 10
-    assert tuple(numbers["psnr"]) == ROWS
-    assert all(len(values) == 3 for values in numbers["psnr"].values())
-    copy = np.stack([psnr(clips.frames[:, 3], clips.frames[:, t]) for t in (4, 5, 6)], axis=1)
-    assert numbers["psnr"]["copy_last"] == pytest.approx(copy.mean(0).tolist())
-    assert numbers["psnr_moving"]["copy_last"] == pytest.approx(copy[clips.moving].mean(0).tolist())
-    again = evaluate_fidelity(simulator, clips, context=4)
-    assert again == numbers
+def test_wrong_actions_are_all_wrong(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check under wrong actions never gives the model a right one, and its context stays as recorded."""
+    asked: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def imagine(self: Told, clips: object, future: np.ndarray, *, context: int, seed: int) -> np.ndarray:
+        asked.append((clips.actions, future))  # type: ignore[attr-defined]
+        return np.zeros((*future.shape, 32, 32, 3), np.uint8)
+
+    monkeypatch.setattr(Told, "__call__", imagine)
+    monkeypatch.setattr(fidelity, "COURSES", (Course(5, 128, 16),))
+    fidelity.measure(subject, lambda now, total: None)
+    recorded = [(future == actions[:, 2:]).mean() for actions, future in asked]
+    assert recorded == [1, 1, 0, 1, 1, 0] + [1] * (fidelity.SAMPLES - 1)
+    assert all((actions >= 0).all() and (future < 4).all() for actions, future in asked)
 
 
-def test_tokenizer_numbers(tmp_path: Path) -> None:
-    """Reconstruction is measured on every frame, and the shares of the codes are a distribution's."""
-    dataset = EpisodeDataset(record_toy(tmp_path / "d"))
-    simulator = tiny_simulator()
-    clips = draw_clips(dataset, frames=4, number=5, seed=0)
-    numbers = evaluate_tokenizer(simulator, clips)
-    rebuilt = simulator.tokenizer.decode(simulator.tokenizer.encode(clips.frames))
-    assert numbers["psnr"] == pytest.approx(psnr(rebuilt, clips.frames).mean())
-    assert numbers["frames"] == 20
-    assert 1 <= numbers["perplexity"] <= numbers["codes_used"] <= 16
-    assert numbers["commonest_code"] >= 1 / numbers["codes_used"]
+def test_a_horizon_that_no_episode_has_is_skipped_and_said_so(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The toy's episodes have 101 frames: after 3 of context, 98 steps fit and 99 do not."""
+    monkeypatch.setattr(
+        Told, "__call__", lambda self, clips, future, **asked: np.zeros((*future.shape, 32, 32, 3), np.uint8)
+    )
+    monkeypatch.setattr(fidelity, "COURSES", (Course(98, 128, 16), Course(99, 24, 4)))
+    numbers = fidelity.measure(subject, lambda now, total: None)["horizons"]
+    assert len(numbers["98"]["psnr"]["model"]["mean"]) == 98
+    assert "no episode" in numbers["99"]["skipped"]
+
+
+def test_the_best_sample_is_one_sample() -> None:
+    """It is chosen over the whole horizon: the best of each step alone would be nobody's future."""
+    values = np.array([[[1.0, 9.0]], [[8.0, 3.0]], [[2.0, 2.0]]])  # three samples of one clip, two steps
+    np.testing.assert_array_equal(best_samples(values), [[8.0, 3.0]])

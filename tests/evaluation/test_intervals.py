@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from worldmodel.evaluation.intervals import bootstrap, paired, rounded
+from worldmodel.evaluation.intervals import all_and_moving, bootstrap, paired, rounded
 
 
 def test_mean_and_shapes() -> None:
@@ -50,3 +50,12 @@ def test_pairs_drop_what_the_clips_share() -> None:
 def test_rounded_values_keep_four_digits() -> None:
     """Per-clip values are short."""
     assert rounded(np.array([[1.23456, 2], [3, 4]])) == [[1.2346, 2.0], [3.0, 4.0]]
+
+
+def test_moving_clips_and_where_none_moves() -> None:
+    """The moving clips' mean stands beside that of all; where none moves, all of them count."""
+    values, rng = np.array([1.0, 5.0]), np.random.default_rng(0)
+    numbers = all_and_moving("psnr", values, np.array([False, True]), rng)
+    assert (numbers["psnr"]["mean"], numbers["psnr_moving"]["mean"]) == (3.0, 5.0)
+    still = all_and_moving("psnr", values, np.array([False, False]), rng)
+    assert still["psnr_moving"]["mean"] == 3.0

@@ -1,67 +1,180 @@
 """How near is the imagined future to the real one, step by step, under the recorded actions?
 
 Four rows, because a number is worth nothing without its baselines: the tokenizer's reconstruction of the real future
-(the ceiling), the model, the model without actions, and the last context frame held still.
+(the ceiling), the model, the model without actions, and the last context frame held still. A fifth is a check: the
+model under actions that are all wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..simulator import Simulator
-from ..types import NO_ACTION
 from .clips import Clips, psnr
+from .images import ssim
+from .intervals import all_and_moving, bootstrap, rounded
+from .subject import CLIPS_AT_ONCE, Report, Subject, Told, Untold, copy_last
 
-ROWS = ("reconstruction", "model", "no_actions", "copy_last")
-CLIPS_AT_ONCE = 8
+ROWS = ("reconstruction", "model", "no_actions", "copy_last", "wrong_actions")
+SAMPLES = 8
+METRICS = {"psnr": psnr, "ssim": ssim}
+
+Values = Mapping[str, np.ndarray]  # row -> (b n)
 
 
-def evaluate_fidelity(
-    simulator: Simulator,
-    clips: Clips,
-    *,
-    context: int,
-    seed: int = 0,
-    on_clips: Callable[[int], None] = lambda number: None,
-) -> dict[str, Any]:
-    """Return PSNR in dB by step for each of ROWS, over all clips and over the moving ones.
+@dataclass(frozen=True)
+class Course:
+    """How far is imagined, on how many clips, and for how many of them several times."""
 
-    Args:
-        simulator: the world model.
-        clips: each of `context` frames and the future that followed.
-        context: how many frames the model is given.
-        seed: of the imagination.
-        on_clips: is told how many clips have just been done.
-    """
-    parts: dict[str, list[np.ndarray]] = {row: [] for row in ROWS}
+    steps: int
+    clips: int
+    clips_sampled: int
+
+
+COURSES = (Course(10, 128, 16), Course(60, 24, 4))  # of 128 clips; other numbers in proportion
+
+
+def measure(subject: Subject, report: Report) -> dict[str, Any]:
+    """Return PSNR in dB and SSIM by step for each of ROWS over all and over moving clips, and the best of 8 samples."""
+    share = subject.num_clips / COURSES[0].clips / (10 if subject.quick else 1)
+    courses = [Course(c.steps, _scaled(c.clips, share), _scaled(c.clips_sampled, share)) for c in COURSES]
+    longest = int(subject.dataset.lengths.max()) - subject.context
+    total = sum(_frames(course) for course in courses if course.steps <= longest)
+    horizons: dict[str, Any] = {}
+    done = 0
+    for course in courses:
+        if course.steps > longest:
+            horizons[str(course.steps)] = {"skipped": f"no episode goes on for {course.steps} frames after the context"}
+            continue
+        horizons[str(course.steps)] = _follow(subject, course, lambda now, done=done: report(done + now, total))
+        done += _frames(course)
+    sanity = [row for found in horizons.values() for row in found.pop("sanity", [])]
+    return {"context": subject.context, "horizons": horizons, "sanity": sanity}
+
+
+def _scaled(number: int, share: float) -> int:
+    return max(2, round(number * share))
+
+
+def _frames(course: Course) -> int:
+    """Return how many frames are imagined."""
+    return course.steps * (3 * course.clips + (SAMPLES - 1) * course.clips_sampled)
+
+
+def _follow(subject: Subject, course: Course, report: Any) -> dict[str, Any]:
+    """Return what is measured over one horizon."""
+    rng = np.random.default_rng(subject.seed)
+    clips = subject.clips(course.steps, number=course.clips)
+    shift = rng.integers(1, max(2, len(subject.simulator.action_names)), clips.actions.shape)
+    wrong = (clips.actions + shift) % len(subject.simulator.action_names)
+    parts: dict[str, dict[str, list[np.ndarray]]] = {name: {row: [] for row in ROWS} for name in METRICS}
     for start in range(0, len(clips.frames), CLIPS_AT_ONCE):
-        frames = clips.frames[start : start + CLIPS_AT_ONCE]
-        actions = clips.actions[start : start + CLIPS_AT_ONCE]
-        for row, futures in _futures(simulator, frames, actions, context=context, seed=seed + start).items():
-            parts[row].append(psnr(futures, frames[:, context:]))
-        on_clips(len(frames))
-    quality = {row: np.concatenate(part) for row, part in parts.items()}  # (b n)
+        some, real = (
+            clips[start : start + CLIPS_AT_ONCE],
+            clips.frames[start : start + CLIPS_AT_ONCE, subject.context :],
+        )
+        for row, frames in _futures(subject, some, wrong[start : start + CLIPS_AT_ONCE], seed=start).items():
+            for name, metric in METRICS.items():
+                parts[name][row].append(metric(frames, real))
+        report(3 * course.steps * (start + len(some.frames)))
+    quality = {name: {row: np.concatenate(part) for row, part in rows.items()} for name, rows in parts.items()}
+    sampled = _samples(subject, clips[: course.clips_sampled], quality, report=lambda n: report(_frames(course) - n))
     return {
-        "context": context,
         "clips": len(clips.frames),
-        "psnr": {row: values.mean(0).tolist() for row, values in quality.items()},
-        "psnr_moving": {row: values[clips.moving].mean(0).tolist() for row, values in quality.items()},
+        "steps": list(range(1, course.steps + 1)),
+        **_rows(quality, clips.moving, rng),
+        **_differences(quality["psnr"], clips.moving, rng),
+        "best_of": _best(sampled, rng),
+        "per_clip": {row: rounded(values) for row, values in quality["psnr"].items()},
+        "sanity": _sanity(quality["psnr"]),
     }
 
 
-def _futures(
-    simulator: Simulator, frames: np.ndarray, actions: np.ndarray, *, context: int, seed: int
-) -> dict[str, np.ndarray]:
+def _futures(subject: Subject, clips: Clips, wrong: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
     """Return each row's frames (b n H W 3) for the future of some clips."""
-    past, real = frames[:, :context], frames[:, context:]
-    known, future = actions[:, : context - 1], actions[:, context - 1 :]
-    untold = (np.full_like(known, NO_ACTION), np.full_like(future, NO_ACTION))
+    simulator, context = subject.simulator, subject.context
+    future = clips.actions[:, context - 1 :]
+    asked = {"context": context, "seed": subject.seed + seed}
     return {
-        "reconstruction": simulator.decode(simulator.tokenizer.encode(real)),
-        "model": simulator.imagine(past, known, future, seed=seed).frames,
-        "no_actions": simulator.imagine(past, *untold, seed=seed).frames,
-        "copy_last": np.broadcast_to(past[:, -1:], real.shape),
+        "reconstruction": simulator.decode(simulator.tokenizer.encode(clips.frames[:, context:])),
+        "model": Told(simulator)(clips, future, **asked),
+        "no_actions": Untold(simulator)(clips, future, **asked),
+        "copy_last": copy_last(clips, future, **asked),
+        "wrong_actions": Told(simulator)(clips, wrong[:, context - 1 :], **asked),
     }
+
+
+def _samples(subject: Subject, clips: Clips, quality: Mapping[str, Values], *, report: Any) -> dict[str, np.ndarray]:
+    """Return each metric of SAMPLES samples of the model: (s b n). The first is the one already imagined."""
+    context, number = subject.context, len(clips.frames)
+    sampled = {name: [rows["model"][:number]] for name, rows in quality.items()}
+    future, real = clips.actions[:, context - 1 :], clips.frames[:, context:]
+    for sample in range(1, SAMPLES):
+        # The clips already imagined took the seeds up from the first; a sample's seeds are all its own.
+        seed = subject.seed + sample * 1_000_003
+        frames = Told(subject.simulator)(clips, future, context=context, seed=seed)
+        for name, metric in METRICS.items():
+            sampled[name].append(metric(frames, real))
+        report((SAMPLES - 1 - sample) * number * future.shape[1])
+    return {name: np.stack(values) for name, values in sampled.items()}
+
+
+def _rows(quality: Mapping[str, Values], moving: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+    """Return {metric: {row: by step}, metric_moving: ...}."""
+    out: dict[str, Any] = {}
+    for name, rows in quality.items():
+        found = {row: all_and_moving(name, values, moving, rng) for row, values in rows.items()}
+        for key in (name, f"{name}_moving"):
+            out[key] = {row: intervals[key] for row, intervals in found.items()}
+    return out
+
+
+def _differences(rows: Values, moving: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+    """Return in dB, clip by clip, how far the model is above its baselines and below its ceiling."""
+    differences = {
+        "model_above_copy_last": rows["model"] - rows["copy_last"],
+        "model_above_no_actions": rows["model"] - rows["no_actions"],
+        "model_below_reconstruction": rows["reconstruction"] - rows["model"],
+    }
+    found = {name: all_and_moving("all", values, moving, rng) for name, values in differences.items()}
+    return {
+        "psnr_differences": {name: intervals["all"] for name, intervals in found.items()},
+        "psnr_differences_moving": {name: intervals["all_moving"] for name, intervals in found.items()},
+    }
+
+
+def _best(sampled: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, Any]:
+    """Return the mean over the samples and the best of them: the one that is best over the whole horizon."""
+    out: dict[str, Any] = {"samples": SAMPLES, "clips": next(iter(sampled.values())).shape[1]}
+    for name, values in sampled.items():
+        best = best_samples(values)
+        out[name] = {"mean_of_samples": bootstrap(values.mean(0), rng), "best_sample": bootstrap(best, rng)}
+    return out
+
+
+def best_samples(values: np.ndarray) -> np.ndarray:
+    """Return (b n) of values (s b n): for each clip the sample with the highest mean over the steps."""
+    chosen = values.mean(2).argmax(0)
+    return values[chosen, np.arange(values.shape[1])]
+
+
+def _sanity(rows: Values) -> list[dict[str, Any]]:
+    """Return what has to hold of the rows' means over clips and steps, if the checker is right."""
+    steps = rows["model"].shape[1]
+    means = {row: float(values.mean()) for row, values in rows.items()}
+    order = (
+        ("the reconstruction is nearer than the model", "reconstruction", "model"),
+        ("the model is nearer under right actions than under wrong ones", "model", "wrong_actions"),
+        ("the model is nearer under right actions than under none", "model", "no_actions"),
+    )
+    return [
+        {
+            "claim": f"{claim}, over {steps} steps",
+            "holds": means[better] >= means[worse],
+            "figures": {row: means[row] for row in (better, worse)},
+        }
+        for claim, better, worse in order
+    ]

@@ -36,6 +36,15 @@ def bootstrap(values: np.ndarray, rng: np.random.Generator, *, draws: int = DRAW
     return {"mean": values.mean(0, dtype=np.float64).tolist(), "low": low.tolist(), "high": high.tolist()}
 
 
+def all_and_moving(name: str, values: np.ndarray, moving: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+    """Return {name: ..., name_moving: ...}, the mean with its interval over all clips and over the `moving` ones (b).
+
+    Where no clip moves more than the others, all of them count as moving.
+    """
+    some = values[moving] if moving.any() else values
+    return {name: bootstrap(values, rng), f"{name}_moving": bootstrap(some, rng)}
+
+
 def paired(values: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
     """Return the mean and the interval of values - others, clip by clip: what all clips have in common drops out."""
     return bootstrap(values - others, rng)

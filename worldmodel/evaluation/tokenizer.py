@@ -1,31 +1,128 @@
-"""How much of a frame survives being turned into codes?"""
+"""How much of a frame survives being turned into codes, and is that more than an image codec keeps in as many bytes?"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..simulator import Simulator
 from .clips import Clips, psnr
+from .codecs import CODECS, available, within
+from .images import gradient_energy, ssim
+from .intervals import all_and_moving, rounded
+from .subject import Report, Subject
+
+HORIZON = 10  # the clips are those on which fidelity is measured
+TINY = 1e-9
 
 
-def evaluate_tokenizer(simulator: Simulator, clips: Clips) -> dict[str, Any]:
-    """Return the reconstruction's PSNR in dB over all and over moving clips, and how the codebook is used."""
-    size = simulator.tokenizer.config.codebook_size
-    counts = torch.zeros(size, dtype=torch.float64)
-    quality = []
-    for frames in clips.frames:
+def measure(subject: Subject, report: Report) -> dict[str, Any]:
+    """Return how near reconstructions are, how the codebook is used, and how image codecs fare at equal bytes.
+
+    Each clip counts as one: its frames are averaged before the interval over clips is drawn.
+    """
+    simulator, rng = subject.simulator, np.random.default_rng(subject.seed)
+    clips = subject.clips(HORIZON, number=max(2, subject.num_clips // 10) if subject.quick else None)
+    total = 2 * len(clips.frames)
+    rebuilt, counts = [], np.zeros(simulator.tokenizer.config.codebook_size)
+    for done, frames in enumerate(clips.frames, 1):
         codes = simulator.tokenizer.encode(frames[None])
-        counts += torch.bincount(codes.flatten(), minlength=size)
-        quality.append(psnr(simulator.decode(codes)[0], frames).mean())
-    shares = counts / counts.sum()
+        counts += np.bincount(codes.cpu().numpy().ravel(), minlength=len(counts))
+        rebuilt.append(simulator.decode(codes)[0])
+        report(done, total)
+    reconstruction = np.stack(rebuilt)
+    nearness = psnr(reconstruction, clips.frames)
+    structure = ssim(reconstruction, clips.frames)
+    coded = equal_bytes(
+        clips,
+        reconstruction,
+        budget=math.ceil(_uniform_bits(simulator) / 8),
+        rng=rng,
+        report=lambda done: report(len(clips.frames) + done, total),
+    )
     return {
-        "psnr": float(np.mean(quality)),
-        "psnr_moving": float(np.mean(np.array(quality)[clips.moving])),
-        "codes_used": int((counts > 0).sum()),
-        "perplexity": float(torch.exp(-torch.xlogy(shares, shares).sum())),
-        "commonest_code": float(shares.max()),
-        "frames": int(clips.frames.shape[0] * clips.frames.shape[1]),
+        "clips": len(clips.frames),
+        "frames": int(nearness.size),
+        **all_and_moving("psnr", nearness.mean(1), clips.moving, rng),
+        **all_and_moving("ssim", structure.mean(1), clips.moving, rng),
+        **_sharpness(reconstruction, clips),
+        **usage(counts),
+        "bits_per_frame": {
+            "uniform": _uniform_bits(simulator),
+            "by_frequency": simulator.tokenizer.config.num_codes * math.log2(usage(counts)["perplexity"]),
+        },
+        "equal_bytes": coded,
+        "per_clip": {"psnr": rounded(nearness), "ssim": rounded(structure)},
+        "sanity": _sanity(nearness, clips),
     }
+
+
+def usage(counts: np.ndarray) -> dict[str, Any]:
+    """Return how a codebook is used, from how often each of its codes appears (k)."""
+    shares = counts / counts.sum()
+    some = shares[shares > 0]
+    return {
+        "codebook_size": len(counts),
+        "codes_used": len(some),
+        "perplexity": float(np.exp(-(some * np.log(some)).sum())),
+        "commonest_code": float(shares.max()),
+    }
+
+
+def equal_bytes(
+    clips: Clips, reconstruction: np.ndarray, *, budget: int, rng: np.random.Generator, report: Callable[[int], None]
+) -> dict[str, Any]:
+    """Return the PSNR of the last frame of each clip, from the tokenizer and from each codec within `budget` bytes.
+
+    `bytes` is the mean of whole files, headers included; `over_budget` the share of frames for which even the lowest
+    quality is larger. The tokenizer's bytes are its codes' at a fixed length each.
+    """
+    real, moving = clips.frames[:, -1], clips.moving
+    codecs = [codec for codec in CODECS if available(codec)]
+    values: dict[str, list[float]] = {codec: [] for codec in codecs}
+    sizes: dict[str, list[int]] = {codec: [] for codec in codecs}
+    for done, frame in enumerate(real, 1):
+        for codec in codecs:
+            coded = within(frame, codec, budget=budget)
+            values[codec].append(float(psnr(coded.frame, frame)))
+            sizes[codec].append(coded.size)
+        report(done)
+    rows = {"tokenizer": psnr(reconstruction[:, -1], real)}
+    rows |= {codec.lower(): np.array(values[codec]) for codec in codecs}
+    intervals = {row: all_and_moving("psnr", quality, moving, rng) for row, quality in rows.items()}
+    return {
+        "budget_bytes": budget,
+        "frames": len(real),
+        "psnr": {row: found["psnr"] for row, found in intervals.items()},
+        "psnr_moving": {row: found["psnr_moving"] for row, found in intervals.items()},
+        "bytes": {"tokenizer": float(budget), **{codec.lower(): float(np.mean(sizes[codec])) for codec in codecs}},
+        "over_budget": {codec.lower(): float(np.mean(np.array(sizes[codec]) > budget)) for codec in codecs},
+        "unavailable": [codec.lower() for codec in CODECS if codec not in codecs],
+    }
+
+
+def _sharpness(reconstruction: np.ndarray, clips: Clips) -> dict[str, float]:
+    """Return the gradient energy of reconstructions over that of the frames, over all and over moving clips."""
+    ours, theirs = gradient_energy(reconstruction), gradient_energy(clips.frames)
+    moving = clips.moving if clips.moving.any() else np.ones_like(clips.moving)
+    return {
+        "sharpness": float(ours.sum() / max(theirs.sum(), TINY)),
+        "sharpness_moving": float(ours[moving].sum() / max(theirs[moving].sum(), TINY)),
+    }
+
+
+def _uniform_bits(simulator: Simulator) -> float:
+    """Return the bits of a frame's codes where every code is as likely as any other."""
+    config = simulator.tokenizer.config
+    return config.num_codes * math.log2(config.codebook_size)
+
+
+def _sanity(nearness: np.ndarray, clips: Clips) -> list[dict[str, Any]]:
+    """A reconstruction has to be nearer to its frame than the frame of another clip is."""
+    others = float(psnr(np.roll(clips.frames, 1, axis=0), clips.frames).mean())
+    ours = float(nearness.mean())
+    claim = "a reconstruction is nearer to its frame than another clip's frame is"
+    return [{"claim": claim, "holds": ours > others, "figures": {"reconstruction": ours, "other clip": others}}]
