@@ -19,11 +19,11 @@ from ..rollouts import EpisodeDataset
 from .clips import Clips
 
 NAME = "inverse-dynamics probe"
-SIDE = 32  # pixels: what the probe sees; a turn or a step moves the view by several of them
+SIDE = 48  # pixels: what the probe sees; a turn or a step moves the view by several of them
 STACK = 3  # frames: before the action is chosen, when it is, and after it; the first tells how fast the player was
 FOLDS = 3
 MAX_EXAMPLES = 3000  # to train on, before they are mirrored
-STEPS = 450  # of training: about ten seconds on one core
+STEPS = 250  # of training: about fifteen seconds on one core
 BATCH = 64
 LEARNING_RATE = 2e-3
 WIDTH = 96  # of the penultimate layer, whose outputs are the features

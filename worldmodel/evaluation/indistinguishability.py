@@ -1,0 +1,180 @@
+"""Can the imagined be told from the real?
+
+By a small classifier that is trained to do so, on reconstructed real clips and imagined ones (an accuracy of 50% is
+perfect), and by the kernel distance between what an inverse-dynamics probe makes of real and of imagined frames. The
+reconstructed stand for the real: otherwise the tokenizer's mark alone would tell.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch.nn import functional as F
+
+from .classifier import SEEN, STEPS, Films, found_out
+from .clips import Clips
+from .control import claim
+from .intervals import bootstrap, rounded
+from .inverse_dynamics import UNTOUCHED, reconstruct
+from .kernel_distance import joint, split_distances
+from .probe import NAME, STACK, Panel, train_panel
+from .subject import Imaginer, Report, Subject, Told, Untold, copy_last
+
+HORIZONS = (1, 2, 4, 8)  # steps
+CLIPS = 96
+QUICK_CLIPS = 16
+PARTS = 8  # of the progress: four rows imagined, the probe, three trainings
+
+
+def measure(subject: Subject, report: Report) -> dict[str, Any]:
+    """Return the classifier's accuracy and the kernel distances by horizon, and what must hold in them.
+
+    Raises:
+        ValueError: if the data set has a single episode, or none long enough.
+    """
+    clips = subject.clips(max(HORIZONS), number=QUICK_CLIPS if subject.quick else min(CLIPS, subject.num_clips))
+    films = _films(subject, clips, report)
+    panel = train_panel(
+        subject.dataset, seed=subject.seed, quick=subject.quick, report=lambda done, total: report(4, PARTS)
+    )
+    folds = panel.folds(clips)
+    result: dict[str, Any] = {"horizons": list(HORIZONS), "clips": len(clips.frames)}
+    result["classifier"] = _classified(subject, films, folds, report)
+    result["kernel_distance"], claims = _distances(subject, clips, films, panel)
+    return result | {"sanity": [*_classifier_claims(result["classifier"], len(clips.frames)), *claims]}
+
+
+def _films(subject: Subject, clips: Clips, report: Report) -> dict[str, np.ndarray]:
+    """Return each row's film of every clip, uint8 (b t H W 3): SEEN - 1 frames of context, then the future.
+
+    Only what never went through the tokenizer follows a context that did not.
+    """
+    context = subject.context
+    recorded = clips.actions[:, context - 1 :]
+    past = clips.frames[:, np.maximum(np.arange(context - SEEN + 1, context), 0)]
+    real = clips.frames[:, context:]
+    told: Imaginer = Told(subject.simulator)
+    wrong = wrong_actions(recorded, len(subject.dataset.info.action_names), np.random.default_rng(subject.seed))
+    asked: dict[str, tuple[Imaginer, np.ndarray]] = {
+        "model": (told, recorded),
+        "wrong_actions": (told, wrong),
+        "no_actions": (Untold(subject.simulator), recorded),
+        "copy_last": (copy_last, recorded),
+    }
+    futures = {"real": real, "reconstruction": reconstruct(subject.simulator, real)}
+    for row, (imaginer, actions) in asked.items():
+        futures[row] = imaginer(clips, actions, context=context, seed=subject.seed)
+        report(len(futures) - 2, PARTS)
+    rebuilt = reconstruct(subject.simulator, past)
+    return {
+        row: np.concatenate([past if row in UNTOUCHED else rebuilt, future], axis=1) for row, future in futures.items()
+    }
+
+
+def wrong_actions(actions: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Return for each action another one of `number`, drawn uniformly: int64 (b n)."""
+    wrong: np.ndarray = (actions + rng.integers(1, number, size=actions.shape)) % number
+    return wrong
+
+
+def shuffled(films: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return uint8 (b t H W 3) whose frames stand in another order, drawn for each film."""
+    return np.stack([film[rng.permutation(len(film))] for film in films])
+
+
+def blurred(films: np.ndarray) -> np.ndarray:
+    """Return uint8 (b t H W 3), each pixel the mean of a square whose side is an eighth of the frame's."""
+    b, side = len(films), films.shape[2] // 8 // 2 * 2 + 1
+    pixels = torch.from_numpy(rearrange(films, "b t H W c -> (b t) c H W")).float()
+    smooth = F.avg_pool2d(pixels, side, stride=1, padding=side // 2, count_include_pad=False)
+    return rearrange(smooth.round().to(torch.uint8).numpy(), "(b t) c H W -> b t H W c", b=b)
+
+
+def _classified(subject: Subject, films: Mapping[str, np.ndarray], folds: np.ndarray, report: Report) -> dict[str, Any]:
+    """Return how often the classifier is right about pairs of a real and another film, by horizon.
+
+    `same` are reconstructed real films that a coin has divided into two kinds: nobody can do better than chance.
+    `shuffled` are films as they were recorded, against the same ones with their frames in another order.
+    """
+    rng = np.random.default_rng(subject.seed)
+    real = films["reconstruction"]
+    b = len(real)
+    steps = STEPS // 4 if subject.quick else STEPS
+    twos = {"model": (real, films["model"]), "shuffled": (films["real"], shuffled(films["real"], rng))}
+    pairs = {
+        row: Films(frames=np.concatenate(two), kinds=np.arange(2 * b) // b, folds=np.tile(folds, 2))
+        for row, two in twos.items()
+    }
+    pairs["same"] = Films(frames=real, kinds=rng.permutation(b) % 2, folds=folds)
+    accuracy = {}
+    for number, (row, pair) in enumerate(pairs.items()):
+        right = found_out(pair, HORIZONS, seed=subject.seed, steps=steps).reshape(-1, b, len(HORIZONS)).mean(0)
+        accuracy[row] = bootstrap(right, np.random.default_rng(subject.seed)) | {"per_clip": rounded(right)}
+        report(PARTS - len(pairs) + number + 1, PARTS)
+    return {"frames": SEEN, "folds_of_episodes": len(np.unique(folds)), "accuracy": accuracy}
+
+
+def _classifier_claims(classifier: Mapping[str, Any], number: int) -> Iterator[dict[str, Any]]:
+    same, order = (classifier["accuracy"][row] for row in ("same", "shuffled"))
+    # Three standard deviations of a coin thrown once a clip: exact, as the kinds are a coin's.
+    mean, slack = float(np.mean(same["mean"])), 3 * 0.5 / np.sqrt(number)
+    yield claim("the classifier cannot tell real from real", abs(mean - 0.5) <= slack, same=mean, slack=float(slack))
+    found = float(np.mean(order["mean"]))
+    yield claim("the classifier tells films that are shuffled in time", found > 0.5 + slack, shuffled=found)
+
+
+def _distances(
+    subject: Subject, clips: Clips, films: Mapping[str, np.ndarray], panel: Panel
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the kernel distance of each row by horizon, and what must hold between them."""
+    rng = np.random.default_rng(subject.seed)
+    told = clips.actions[:, subject.context - 1 :]
+    rows = dict(films)
+    rows["blurred"], rows["shuffled"] = blurred(films["real"]), shuffled(films["real"], rng)
+    folds = panel.folds(clips)
+    features = {row: panel.features(film, folds).astype(np.float64) for row, film in rows.items()}
+    splits: dict[str, list[np.ndarray]] = {row: [] for row in rows}  # of each row, for each horizon: (splits)
+    for horizon in HORIZONS:
+        at = {row: values[:, horizon + SEEN - STACK - 1] for row, values in features.items()}
+        for row, values in _by_fold(at, told[:, horizon - 1], folds, len(panel.action_names), subject.seed).items():
+            splits[row].append(values)
+    means = {row: [float(values.mean()) for values in by_horizon] for row, by_horizon in splits.items()}
+    over_all = {row: np.mean(by_horizon, axis=0) for row, by_horizon in splits.items()}
+    answer = {"features": f"penultimate layer of the {NAME}, and the action told", "distance": means}
+    return answer, list(_distance_claims(over_all))
+
+
+def _by_fold(
+    rows: Mapping[str, np.ndarray], told: np.ndarray, folds: np.ndarray, num_actions: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Return each row's distances (splits), of features (b d), averaged over folds: each has a network of its own."""
+    parts, weights = [], []
+    for fold in np.unique(folds):
+        mine = folds == fold
+        if mine.sum() < 4:  # no two clips in each half
+            continue
+        real = rows["real"][mine]
+        mean, spread = real.mean(0), real.std() + 1e-9
+        ours = {row: joint((values[mine] - mean) / spread, told[mine], num_actions) for row, values in rows.items()}
+        parts.append(split_distances(ours, ours["real"], rng=np.random.default_rng(seed)))
+        weights.append(int(mine.sum()))
+    if not parts:
+        raise ValueError(f"{len(told)} clips are too few for a kernel distance; draw more clips")
+    return {row: np.average([part[row] for part in parts], axis=0, weights=weights) for row in rows}
+
+
+def _distance_claims(distances: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+    """Yield the order of the rows: none is clearly nearer than the one before, and what is spoiled is farther."""
+    order = ("real", "reconstruction", "model", "wrong_actions")
+    figures = {row: float(values.mean()) for row, values in distances.items()}
+    steps = [distances[after] - distances[before] for before, after in itertools.pairwise(order)]
+    holds = all(step.mean() + 2 * step.std() >= 0 for step in steps)
+    yield claim(f"kernel distance: {' <= '.join(order)}", holds, **{row: figures[row] for row in order})
+    for row in ("blurred", "shuffled"):
+        pair = {name: figures[name] for name in ("real", row)}
+        yield claim(f"kernel distance: real films are farther once they are {row}", pair[row] > pair["real"], **pair)
