@@ -24,6 +24,8 @@ PARTS = {
     "tokenizer": "tokenizer",
     "likelihood": "likelihood",
     "fidelity": "fidelity",
+    "control": "control",
+    "indistinguishability": "indistinguishability",
     "speed": "speed",
 }
 PICTURES = {"strips": "strips"}  # made for the report like a part, but no number
@@ -147,7 +149,7 @@ def assemble(about: dict[str, Any], answers: dict[str, Answer], failures: dict[s
 def _ask(part: str, key: str, subject: Subject, report: Report) -> Answer:
     report(0, 1)
     began = time.perf_counter()
-    result = _measure(part)(subject, report)
+    result = _module(part).measure(subject, report)
     seconds = time.perf_counter() - began
     odd = list(not_finite(result))
     assert not odd, f"{part} answers with what is no number: {odd}"
@@ -182,25 +184,3 @@ def _dump(content: dict[str, Any]) -> bytes:
 
 def _module(part: str) -> Any:
     return importlib.import_module(f".{(PARTS | PICTURES)[part]}", __package__)
-
-
-def _measure(part: str) -> Callable[[Subject, Report], dict[str, Any]]:
-    module = _module(part)
-    if not hasattr(module, "measure"):
-        return _earlier(part, module)
-    found: Callable[[Subject, Report], dict[str, Any]] = module.measure
-    return found
-
-
-def _earlier(part: str, module: Any) -> Callable[[Subject, Report], dict[str, Any]]:
-    """Return the `measure` of a module whose function still has another name."""
-
-    def measure(subject: Subject, report: Report) -> dict[str, Any]:
-        clips = subject.clips(10)
-        if part == "tokenizer":
-            result: dict[str, Any] = module.evaluate_tokenizer(subject.simulator, clips)
-        else:
-            result = module.evaluate_fidelity(subject.simulator, clips, context=subject.context, seed=subject.seed)
-        return result
-
-    return measure

@@ -28,6 +28,20 @@ class Subject:
     seed: int = 0
     quick: bool = False  # a tenth of the work: enough to see that it works, too noisy to compare
 
+    def __post_init__(self) -> None:
+        """Refuse recordings of another game than the one the model has learned.
+
+        Raises:
+            ValueError: naming what does not fit.
+        """
+        model, info = self.simulator, self.dataset.info
+        for name in ("frame_size", "frame_skip", "action_names"):
+            asked, known = getattr(info, name), getattr(model, name)
+            if asked != known:
+                raise ValueError(f"{self.dataset.path} has {name} {asked}, the model was trained with {known}")
+        if self.context < 1:
+            raise ValueError(f"context must be at least 1 frame, got {self.context}")
+
     def clips(self, horizon: int, *, number: int | None = None) -> Clips:
         """Return clips of the context and `horizon` frames after it, the same ones every time."""
         return draw_clips(self.dataset, frames=self.context + horizon, number=number or self.num_clips, seed=self.seed)

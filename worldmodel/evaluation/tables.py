@@ -10,6 +10,7 @@ HIDDEN = {"sanity", "per_clip", "png"}  # claims, values clip by clip and pictur
 INTERVAL = {"mean", "low", "high"}
 AXES = ("steps", "horizons")  # a list with one of these names says of which steps the lists beside it speak
 MAX_COLUMNS = 10
+OURS = "model"  # the row that every comparison has
 LABELS = {
     "reconstruction": "reconstruction (ceiling)",
     "no_actions": "model without actions",
@@ -107,7 +108,7 @@ def tables(result: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Ta
 
 
 def _alike(groups: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether mappings hold the same names, each a single figure in all or numbers by step in all."""
+    """Whether mappings hold the same figures; numbers by step are put together only for rows, so that units agree."""
     kinds = [
         {
             name: "figure" if figure(value) is not None else "curve" if curve(value) else "neither"
@@ -116,7 +117,8 @@ def _alike(groups: Mapping[str, Mapping[str, Any]]) -> bool:
         }
         for group in groups.values()
     ]
-    return len(kinds) > 1 and all(kind == kinds[0] for kind in kinds) and "neither" not in kinds[0].values()
+    allowed = {"figure", "curve"} if OURS in groups else {"figure"}
+    return len(kinds) > 1 and all(kind == kinds[0] for kind in kinds) and set(kinds[0].values()) <= allowed
 
 
 def _together(groups: Mapping[str, Mapping[str, Any]], path: tuple[str, ...]) -> Iterator[Table]:
@@ -188,6 +190,7 @@ def title(path: Sequence[str]) -> str:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
+    """Return a Markdown table; without a header its head is empty, as Markdown knows no table without one."""
+    header = header or [""] * max(map(len, rows), default=1)
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
