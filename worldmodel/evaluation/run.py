@@ -25,6 +25,7 @@ PARTS = {
     "likelihood": "likelihood",
     "fidelity": "fidelity",
     "control": "control",
+    "stability": "stability",
     "indistinguishability": "indistinguishability",
     "speed": "speed",
 }
