@@ -217,7 +217,8 @@ def macro_f1(confusion: np.ndarray) -> np.ndarray:
 
 
 def confusions(asked: np.ndarray, answered: np.ndarray, num_actions: int) -> np.ndarray:
-    """Return how often what was taken for what in each clip: int64 (b n) twice -> (b a a)."""
+    """Return how often what was taken for what in each clip: int64 (b n) twice -> (b a a). -1 is not asked about."""
     counts = np.zeros((len(asked), num_actions, num_actions), np.int64)
-    np.add.at(counts, (np.arange(len(asked))[:, None], asked, answered), 1)
+    clips, places = np.nonzero(asked >= 0)
+    np.add.at(counts, (clips, asked[clips, places], answered[clips, places]), 1)
     return counts
