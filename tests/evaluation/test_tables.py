@@ -50,7 +50,7 @@ def test_steps_are_named_by_the_list_beside_them() -> None:
     assert named.cells() == (["step", "1", "5", "10"], [["PSNR, dB", "3.00", "2.00", "1.00"]])
     (long,) = tables({"psnr": [float(step) for step in range(1, 61)]})
     header, ((_, *cells),) = long.cells()
-    assert (header[1], header[-1], cells[0], cells[-1]) == ("1", "60", "1.00", "60.0")
+    assert (header[1], header[-1], cells[0], cells[-1]) == ("1", "60", "1.0", "60.0")
     assert len(header) == 11
 
 

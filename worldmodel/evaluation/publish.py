@@ -127,7 +127,7 @@ def _bare(table: object) -> bool:
 
 
 def _sentence(rows: Sequence[Sequence[str]]) -> str:
-    return ", ".join(" ".join(row) for row in rows) + "."
+    return "; ".join(": ".join(row) for row in rows) + "."
 
 
 def _claims(result: Metrics) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 from ..rollouts.manifest import write_atomically
 from . import provenance
 from .subject import Report, Subject
+from .tables import is_picture
 
 SCHEMA = 2
 METRICS = "metrics.json"
@@ -167,16 +168,12 @@ def not_finite(value: Any, path: str = "") -> Iterator[str]:
 
 
 def _pictures(part: str, result: dict[str, Any]) -> dict[str, Any]:
-    shown = result if part in PICTURES else {name: value for name, value in result.items() if _is_picture(value)}
+    shown = result if part in PICTURES else {name: value for name, value in result.items() if is_picture(value)}
     return dict(shown)
 
 
 def _without_pictures(result: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in result.items() if not _is_picture(value)}
-
-
-def _is_picture(value: Any) -> bool:
-    return isinstance(value, dict) and "png" in value
+    return {name: value for name, value in result.items() if not is_picture(value)}
 
 
 def _dump(content: dict[str, Any]) -> bytes:

@@ -61,9 +61,13 @@ class ByStep:
         return sorted({round(i * (number - 1) / (MAX_COLUMNS - 1)) for i in range(MAX_COLUMNS)})
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
-        """Return the header and the rows, as text."""
+        """Return the header and the rows, as text, all with the same digits after the point."""
+        largest = max(abs(curve.mean[i]) for curve in self.rows.values() for i in self.columns)
+        digits = 0 if largest >= 100 else 1 if largest >= 10 else 2 if largest >= 1 else 3
         header = ["step", *(number(self.steps[i]) for i in self.columns)]
-        rows = [[label(name), *(number(curve.mean[i]) for i in self.columns)] for name, curve in self.rows.items()]
+        rows = [
+            [label(name), *(f"{curve.mean[i]:,.{digits}f}" for i in self.columns)] for name, curve in self.rows.items()
+        ]
         return header, rows
 
 
@@ -94,7 +98,7 @@ def tables(result: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Ta
     Lists are numbers by step, and a mapping of mean, low and high is a number with its interval. Mappings that hold
     the same things beside one another share tables, in which each is a row.
     """
-    shown = {name: value for name, value in result.items() if name not in HIDDEN}
+    shown = {name: value for name, value in result.items() if name not in HIDDEN and not is_picture(value)}
     figures = {name: text for name, value in shown.items() if (text := figure(value)) is not None}
     if figures:
         yield Figures(path=path, columns=("",), rows={name: [text] for name, text in figures.items()})
@@ -139,6 +143,11 @@ def _by_step(shown: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[ByStep
         rows = {name: found for name, found in curves.items() if len(found.mean) == length}
         steps = axis if axis is not None and len(axis) == length else list(range(1, length + 1))
         yield ByStep(path=path, steps=steps, rows=rows)
+
+
+def is_picture(value: Any) -> bool:
+    """Whether a value is a PNG, with what belongs to it."""
+    return isinstance(value, Mapping) and "png" in value
 
 
 def is_number(value: Any) -> bool:
