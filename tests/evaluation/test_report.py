@@ -63,7 +63,7 @@ def outcome(**changes: Any) -> Outcome:
         },
     }
     strip = {"place": [1, 20], "actions": ["left", "forward+right"], "rows": {"real": PNG, "model": PNG}}
-    pictures = {"strips": {"strips": [strip], "steps": [1, 2]}, "fidelity": {"grid": {"png": PNG, "caption": "a grid"}}}
+    pictures = {"strips": {"strips": [strip], "steps": [1, 2]}, "fidelity": {"grid": {"png": PNG, "frame": 52}}}
     return Outcome(metrics=metrics | changes, pictures=pictures)
 
 
@@ -85,7 +85,7 @@ def test_the_page_says_what_was_measured() -> None:
     page = Page(render(outcome(), name="<b>"))
     assert "Evaluation of <b>" in page.text
     assert "toy<&>" in page.text
-    for said in ("20.0", "30.2", "x <= y", "abc123", "Abacus", "forward+right", "a grid", question("fidelity")):
+    for said in ("20.0", "30.2", "x <= y", "abc123", "Abacus", "forward+right", "frame 52", question("fidelity")):
         assert said in page.text
     for bar in bars.bars(outcome().metrics):
         assert bar.name in page.text

@@ -151,7 +151,8 @@ def _figures(values: Mapping[str, Any]) -> str:
 
 
 def _picture(name: str, picture: Mapping[str, Any]) -> str:
-    caption = picture.get("caption", label(name))
+    rest = _figures({key: value for key, value in picture.items() if key != "png"})
+    caption = f"{label(name)}: {rest}" if rest else label(name)
     image = f'<img alt="{escape(caption, quote=True)}" src="data:image/png;base64,{picture["png"]}">'
     return f'<figure class="picture"><figcaption>{escape(caption)}</figcaption>{image}</figure>'
 

@@ -24,6 +24,11 @@ LABELS = {
     "delta_psnr": "delta-PSNR, dB",
     "wrong_actions": "model under wrong actions",
     "horizons": "",
+    "fully_teacher_forced": "fully teacher-forced, nats a code",
+    "cost_of_actions": "cost of other actions than the right ones, nats a code",
+    "temporally_teacher_forced": "temporally teacher-forced, nats a code",
+    "autoregressive": "autoregressive, nats a code",
+    "grid": "The same moment under every action, real and imagined",
     "rows": "",
     "f1": "F1",
     "top1": "top-1",
@@ -92,32 +97,33 @@ class Figures:
 Table = ByStep | Figures
 
 
-def tables(result: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Table]:
+def tables(result: Mapping[str, Any], path: tuple[str, ...] = (), axis: Sequence[float] = ()) -> Iterator[Table]:
     """Yield the tables of a part's result, whatever names it uses.
 
     Lists are numbers by step, and a mapping of mean, low and high is a number with its interval. Mappings that hold
-    the same things beside one another share tables, in which each is a row.
+    the same things beside one another share tables, in which each is a row. `axis` holds the steps of lists as long.
     """
     shown = {name: value for name, value in result.items() if name not in HIDDEN and not is_picture(value)}
     figures = {name: text for name, value in shown.items() if (text := figure(value)) is not None}
+    axis = next((shown[name] for name in AXES if isinstance(shown.get(name), list)), axis)
     if figures:
         yield Figures(path=path, columns=("",), rows={name: [text] for name, text in figures.items()})
-    yield from _by_step(shown, path)
+    yield from _by_step(shown, path, axis)
     groups = {name: value for name, value in shown.items() if isinstance(value, Mapping) and not is_number(value)}
     if _alike(groups):
-        yield from _together(groups, path)
+        yield from _together(groups, path, axis)
     else:
         for name, value in groups.items():
-            yield from tables(value, (*path, name))
+            yield from tables(value, (*path, name), axis)
 
 
 def _alike(groups: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether mappings hold the same figures; numbers by step are put together only for rows, so that units agree."""
     kinds = [
         {
-            name: "figure" if figure(value) is not None else "curve" if curve(value) else "neither"
+            name: "figure" if figure(value) is not None else "curve" if curve(value) else "group"
             for name, value in group.items()
-            if name not in HIDDEN
+            if name not in HIDDEN and (isinstance(value, Mapping) or figure(value) or curve(value))
         }
         for group in groups.values()
     ]
@@ -125,7 +131,7 @@ def _alike(groups: Mapping[str, Mapping[str, Any]]) -> bool:
     return len(kinds) > 1 and all(kind == kinds[0] for kind in kinds) and set(kinds[0].values()) <= allowed
 
 
-def _together(groups: Mapping[str, Mapping[str, Any]], path: tuple[str, ...]) -> Iterator[Table]:
+def _together(groups: Mapping[str, Mapping[str, Any]], path: tuple[str, ...], axis: Sequence[float]) -> Iterator[Table]:
     first = {name: value for name, value in next(iter(groups.values())).items() if name not in HIDDEN}
     columns = [name for name, value in first.items() if figure(value) is not None]
     if columns:
@@ -133,15 +139,14 @@ def _together(groups: Mapping[str, Mapping[str, Any]], path: tuple[str, ...]) ->
         yield Figures(path=path, columns=columns, rows=rows)
     for name in first:
         if name not in (*columns, *AXES):
-            yield from _by_step({row: group[name] for row, group in groups.items()}, (*path, name))
+            yield from _by_step({row: group[name] for row, group in groups.items()}, (*path, name), axis)
 
 
-def _by_step(shown: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[ByStep]:
+def _by_step(shown: Mapping[str, Any], path: tuple[str, ...], axis: Sequence[float]) -> Iterator[ByStep]:
     curves = {name: found for name, value in shown.items() if name not in AXES and (found := curve(value))}
-    axis = next((shown[name] for name in AXES if isinstance(shown.get(name), list)), None)
     for length in dict.fromkeys(len(found.mean) for found in curves.values()):
         rows = {name: found for name, found in curves.items() if len(found.mean) == length}
-        steps = axis if axis is not None and len(axis) == length else list(range(1, length + 1))
+        steps = axis if len(axis) == length else list(range(1, length + 1))
         yield ByStep(path=path, steps=steps, rows=rows)
 
 
