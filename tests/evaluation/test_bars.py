@@ -37,6 +37,7 @@ def parts() -> dict[str, Any]:
             "delta_psnr": {"model": interval([0.0, 0.0, 0.0, 3.0])},
             "counterfactual": {"chance": 0.125, "rows": {"model": {"top1": interval(0.9)}}},
         },
+        "stability": {"horizons": {"300": {"own_nats_over_real": interval([1.0, 2.0, 1.1])}}},
         "speed": {"frames_per_second": {"batch_1": {"median": 8.75}}},
     }
 
@@ -62,6 +63,8 @@ def test_what_meets_every_bar_meets_every_bar() -> None:
         ("fidelity/horizons/10/psnr/reconstruction", [33.1] * 10, "below"),
         ("control/counterfactual/rows/model/top1", 0.89, "counterfactual"),
         ("control/delta_psnr/model", [9.0, 9.0, 9.0, 2.9], "delta"),
+        ("stability/horizons/300/own_nats_over_real", [1.0, 1.0, 0.89], "NLL"),
+        ("stability/horizons/300/own_nats_over_real", [1.0, 1.0, 1.11], "NLL"),
         ("speed/frames_per_second/batch_1/median", 8.7, "imagine"),
     ],
 )

@@ -110,6 +110,21 @@ def test_another_subject_is_asked_anew(parts: dict[str, Part], subject: Subject,
     assert asked(parts) == (5, 0)
 
 
+def test_what_a_part_imports_is_part_of_it(parts: dict[str, Part], subject: Subject, checkpoint: Path) -> None:
+    """A change two imports away asks the part anew, and one in a file that it does not import does not."""
+    file = Path(str(parts["first"].__file__))
+    file.write_text('"""First?"""\nfrom .near import x\n')
+    file.with_name("near.py").write_text("from .far import x\nfrom .first import y\n")
+    file.with_name("far.py").write_text("x = 1\n")
+    file.with_name("other.py").write_text("x = 1\n")
+    for name, count in (("far", 2), ("other", 2), ("near", 3)):
+        evaluate(subject, checkpoint, Path("out"), parts=["first"])
+        with file.with_name(f"{name}.py").open("a") as stream:
+            stream.write("# changed\n")
+        evaluate(subject, checkpoint, Path("out"), parts=["first"])
+        assert asked(parts) == (count, 0), name
+
+
 def test_another_checkpoint_and_other_data_are_asked_anew(
     parts: dict[str, Part], subject: Subject, checkpoint: Path, tmp_path: Path
 ) -> None:

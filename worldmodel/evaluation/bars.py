@@ -83,6 +83,15 @@ def _delta_psnr(parts: Mapping[str, Any]) -> Reading:
     return f"{delta:.1f} dB", delta >= 3
 
 
+def _own_nats(parts: Mapping[str, Any]) -> Reading:
+    horizons = parts["stability"]["horizons"]
+    ends = {
+        frames: mean(horizons[frames]["own_nats_over_real"])[-1] for frames in ("300", "3000") if frames in horizons
+    }
+    text = ", ".join(f"{ratio - 1:+.0%} after {frames}" for frames, ratio in ends.items())
+    return text, abs(ends["300"] - 1) <= 0.1 + 1e-9
+
+
 def _imagine(parts: Mapping[str, Any]) -> Reading:
     speed = parts["speed"]["frames_per_second"]["batch_1"]["median"]
     return f"{number(speed)} frames/s", speed >= 8.75
@@ -100,6 +109,7 @@ BARS: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], Reading]], ...] =
     ("below the reconstruction ceiling, steps 1 / 10", "at most 5 / 10 dB", "2 / 6 dB", _below_ceiling),
     ("counterfactual top-1 among the actions, step 4", "90%", "98%", _counterfactual),
     ("delta-PSNR at step 4", "3 dB", "5 dB", _delta_psnr),
+    ("NLL of its own samples, against real frames", "within 10% after 300", "3,000 frames", _own_nats),
     ("imagine, one video", "8.75 frames/s (real time)", "17.5 frames/s", _imagine),
     ("memory growth over 10,000 frames", "below 32 MiB", "", _elsewhere),
     ("collection, of the bare engine's speed", "80%", "", _elsewhere),

@@ -6,9 +6,11 @@ import hashlib
 import importlib
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +91,7 @@ def evaluate(
         answer = read_answer(file, key)
         if answer is None and part in (*parts, *PICTURES):
             try:
-                answer = _ask(
-                    part, key, subject, lambda done, total, part=part: listener.on_progress(part, done, total)
-                )
+                answer = _ask(part, key, subject, partial(listener.on_progress, part))
                 write_atomically(file, _dump(asdict(answer)))
             except ValueError as error:  # the others can still be asked
                 failures[part] = str(error)
@@ -108,12 +108,26 @@ def evaluate(
 
 
 def part_key(part: str, about: dict[str, Any]) -> str:
-    """Return what identifies an answer: a SHA-256 over checkpoint, data, settings, machine and the part's source."""
-    source = Path(str(_module(part).__file__)).read_bytes()
+    """Return what identifies an answer: a SHA-256 over checkpoint, data, settings, machine and the part's source.
+
+    The source is the part's file and those of this package that it imports, directly or not.
+    """
+    files = sorted(_sources(Path(str(_module(part).__file__)), set()))
+    source = b"".join(file.read_bytes() for file in files)
     machine = {name: value for name, value in about["hardware"].items() if name != "threads"}  # chosen anew each time
     asked = [about["checkpoint"]["fingerprint"], about["data"]["fingerprint"], about["settings"]]
     identity = [SCHEMA, part, *asked, machine]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode() + source).hexdigest()
+
+
+def _sources(file: Path, found: set[Path]) -> set[Path]:
+    """Return a file and, added to `found`, those beside it that it imports."""
+    found.add(file)
+    for name in re.findall(r"^from \.(\w+) import", file.read_text(), re.MULTILINE):
+        beside = file.with_name(f"{name}.py")
+        if beside.exists() and beside not in found:
+            _sources(beside, found)
+    return found
 
 
 def read_answer(file: Path, key: str) -> Answer | None:
