@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SEEN = 4  # frames: the newest one and the three before it
-CROP = 64  # pixels to train on, a random part of the picture; it is asked about the whole
+CROP = 48  # pixels to train on, a random part of the picture; it is asked about the whole
 STEPS = 200  # of training
 BATCH = 32
-LEARNING_RATE = 3e-3
+LEARNING_RATE = 1e-2
 
 
 class Classifier(nn.Module):
@@ -23,7 +23,7 @@ class Classifier(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = nn.Sequential(*_block(3 * SEEN, 24), *_block(24, 32), *_block(32, 48))
+        self.features = nn.Sequential(*_block(3 * SEEN + 3, 24), *_block(24, 32), *_block(32, 48))
         self.head = nn.Linear(2 * 48, 1)
 
     def forward(self, seen: Tensor) -> Tensor:
@@ -34,14 +34,16 @@ class Classifier(nn.Module):
         return logits
 
 
+# Normalised over the batch, not within a picture: how much of something there is may be what tells.
 def _block(channels: int, width: int) -> tuple[nn.Module, ...]:
-    return nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.GroupNorm(8, width), nn.ReLU()
+    return nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()
 
 
 def see(stacks: np.ndarray) -> Tensor:
-    """Return float (n c H W) for uint8 (n s H W 3), s = SEEN: the newest frame and the changes that led to it."""
+    """Return float (n c H W) for uint8 (n s H W 3), s = SEEN: the newest frame, its grain, and the changes up to it."""
     frames = torch.from_numpy(rearrange(stacks, "n s H W c -> s n c H W")).float() / 127.5 - 1
-    return torch.cat([frames[-1], *(frames[1:] - frames[:-1])], dim=1)
+    grain = frames[-1] - F.avg_pool2d(frames[-1], 3, stride=1, padding=1, count_include_pad=False)
+    return torch.cat([frames[-1], grain, *(frames[1:] - frames[:-1])], dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +108,10 @@ def train_classifier(films: Films, chosen: np.ndarray, *, seed: int, steps: int 
         kinds = torch.arange(BATCH) % 2  # both kinds equally often
         for _ in range(steps):
             batch = np.array([rng.choice(by_kind[kind]) for kind in kinds.tolist()])
-            seen = see(_crop(films.at(batch, rng.integers(1, films.steps + 1, size=BATCH)), rng))
-            loss = F.binary_cross_entropy_with_logits(classifier(seen), kinds.float())
+            stacks = replace(films, frames=_crop(films.frames, rng)).at(
+                batch, rng.integers(1, films.steps + 1, size=BATCH)
+            )
+            loss = F.binary_cross_entropy_with_logits(classifier(see(stacks)), kinds.float())
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -121,9 +125,9 @@ def ask(classifier: Classifier, stack: np.ndarray) -> int:
     return int(classifier(see(stack)).item() > 0)
 
 
-def _crop(stacks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the same random part of each, mirrored half of the time."""
-    height, width = stacks.shape[2:4]
+def _crop(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a view of the same random part of each frame (m t H W 3), mirrored half of the time."""
+    height, width = frames.shape[2:4]
     top, left = rng.integers(max(1, height - CROP + 1)), rng.integers(max(1, width - CROP + 1))
-    part = stacks[:, :, top : top + CROP, left : left + CROP]
-    return np.ascontiguousarray(part[:, :, :, ::-1]) if rng.random() < 0.5 else part
+    part = frames[:, :, top : top + CROP, left : left + CROP]
+    return part[:, :, :, ::-1] if rng.random() < 0.5 else part
