@@ -20,7 +20,7 @@ check: .venv/installed-dev build/typed
 	$(PYTEST) -m "not slow"
 
 clean:
-	rm -rf .venv build dist imagined *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist imagined evaluated *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/python:
