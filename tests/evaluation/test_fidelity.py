@@ -69,8 +69,25 @@ def test_wrong_actions_are_all_wrong(subject: Subject, monkeypatch: pytest.Monke
     monkeypatch.setattr(fidelity, "COURSES", (Course(5, 128, 16),))
     fidelity.measure(subject, lambda now, total: None)
     recorded = [(future == actions[:, 2:]).mean() for actions, future in asked]
-    assert recorded == [1, 1, 0, 1, 1, 0] + [1] * (fidelity.SAMPLES - 1)
+    assert recorded == [1, 1, 0, 1, 1, 0] + [1] * 2  # seven more samples of two clips, eight at once
     assert all((actions >= 0).all() and (future < 4).all() for actions, future in asked)
+
+
+def test_samples_differ_and_the_first_is_the_models(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every sample of a clip is another future of that clip; their number and the clips' are as asked."""
+    monkeypatch.setattr(fidelity, "COURSES", (Course(3, 128, 32),))
+    seen: list[np.ndarray] = []
+    best = fidelity.best_samples
+    monkeypatch.setattr(fidelity, "best_samples", lambda values: seen.append(values) or best(values))
+    found = fidelity.measure(subject, lambda now, total: None)["horizons"]["3"]
+    values = seen[0]
+    assert values.shape == (fidelity.SAMPLES, 3, 3)
+    np.testing.assert_allclose(values[0], np.array(found["per_clip"]["model"])[:3], atol=1e-4)
+    assert all(len(np.unique(values[:, clip, 2])) == fidelity.SAMPLES for clip in range(3))
+    spread = values.mean(2).max(0) - values.mean(2).min(0)
+    between = np.abs(np.subtract.outer(values.mean((0, 2)), values.mean((0, 2)))).max()
+    assert spread.max() < between  # a clip's samples stay with their clip
+    assert np.all(np.array(found["best_of"]["psnr"]["best_sample"]["mean"]).mean() >= values.mean())
 
 
 def test_a_horizon_that_no_episode_has_is_skipped_and_said_so(

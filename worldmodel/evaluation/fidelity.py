@@ -7,8 +7,9 @@ model under actions that are all wrong.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from .subject import CLIPS_AT_ONCE, Report, Subject, Told, Untold, copy_last
 
 ROWS = ("reconstruction", "model", "no_actions", "copy_last", "wrong_actions")
 SAMPLES = 8
+OTHER_SEEDS = 1_000_003  # from here on, past those of the first sample
 METRICS = {"psnr": psnr, "ssim": ssim}
 
 Values = Mapping[str, np.ndarray]  # row -> (b n)
@@ -40,7 +42,7 @@ COURSES = (Course(10, 128, 16), Course(60, 24, 4))  # of 128 clips; other number
 def measure(subject: Subject, report: Report) -> dict[str, Any]:
     """Return PSNR in dB and SSIM by step for each of ROWS over all and over moving clips, and the best of 8 samples."""
     share = subject.num_clips / COURSES[0].clips / (10 if subject.quick else 1)
-    courses = [Course(c.steps, _scaled(c.clips, share), _scaled(c.clips_sampled, share)) for c in COURSES]
+    courses = [Course(c.steps, max(2, round(c.clips * share)), round(c.clips_sampled * share)) for c in COURSES]
     longest = int(subject.dataset.lengths.max()) - subject.context
     total = sum(_frames(course) for course in courses if course.steps <= longest)
     horizons: dict[str, Any] = {}
@@ -49,14 +51,14 @@ def measure(subject: Subject, report: Report) -> dict[str, Any]:
         if course.steps > longest:
             horizons[str(course.steps)] = {"skipped": f"no episode goes on for {course.steps} frames after the context"}
             continue
-        horizons[str(course.steps)] = _follow(subject, course, lambda now, done=done: report(done + now, total))
+        horizons[str(course.steps)] = _follow(subject, course, partial(_go_on, report, done, total))
         done += _frames(course)
     sanity = [row for found in horizons.values() for row in found.pop("sanity", [])]
     return {"context": subject.context, "horizons": horizons, "sanity": sanity}
 
 
-def _scaled(number: int, share: float) -> int:
-    return max(2, round(number * share))
+def _go_on(report: Report, before: int, total: int, done: int) -> None:
+    report(before + done, total)
 
 
 def _frames(course: Course) -> int:
@@ -64,33 +66,41 @@ def _frames(course: Course) -> int:
     return course.steps * (3 * course.clips + (SAMPLES - 1) * course.clips_sampled)
 
 
-def _follow(subject: Subject, course: Course, report: Any) -> dict[str, Any]:
+def _follow(subject: Subject, course: Course, report: Callable[[int], None]) -> dict[str, Any]:
     """Return what is measured over one horizon."""
     rng = np.random.default_rng(subject.seed)
     clips = subject.clips(course.steps, number=course.clips)
-    shift = rng.integers(1, max(2, len(subject.simulator.action_names)), clips.actions.shape)
-    wrong = (clips.actions + shift) % len(subject.simulator.action_names)
-    parts: dict[str, dict[str, list[np.ndarray]]] = {name: {row: [] for row in ROWS} for name in METRICS}
-    for start in range(0, len(clips.frames), CLIPS_AT_ONCE):
-        some, real = (
-            clips[start : start + CLIPS_AT_ONCE],
-            clips.frames[start : start + CLIPS_AT_ONCE, subject.context :],
-        )
-        for row, frames in _futures(subject, some, wrong[start : start + CLIPS_AT_ONCE], seed=start).items():
-            for name, metric in METRICS.items():
-                parts[name][row].append(metric(frames, real))
-        report(3 * course.steps * (start + len(some.frames)))
-    quality = {name: {row: np.concatenate(part) for row, part in rows.items()} for name, rows in parts.items()}
-    sampled = _samples(subject, clips[: course.clips_sampled], quality, report=lambda n: report(_frames(course) - n))
-    return {
-        "clips": len(clips.frames),
+    quality = _quality(subject, clips, rng, report)
+    out = {
+        "clips": course.clips,
         "steps": list(range(1, course.steps + 1)),
         **_rows(quality, clips.moving, rng),
         **_differences(quality["psnr"], clips.moving, rng),
-        "best_of": _best(sampled, rng),
         "per_clip": {row: rounded(values) for row, values in quality["psnr"].items()},
         "sanity": _sanity(quality["psnr"]),
     }
+    if course.clips_sampled:
+        before = 3 * course.steps * course.clips
+        sampled = _samples(subject, clips[: course.clips_sampled], quality, lambda done: report(before + done))
+        out["best_of"] = _best(sampled, rng)
+    return out
+
+
+def _quality(
+    subject: Subject, clips: Clips, rng: np.random.Generator, report: Callable[[int], None]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return each metric of each row: {metric: {row: (b n)}}."""
+    names = len(subject.simulator.action_names)
+    wrong = (clips.actions + rng.integers(1, max(2, names), clips.actions.shape)) % names
+    parts: dict[str, dict[str, list[np.ndarray]]] = {name: {row: [] for row in ROWS} for name in METRICS}
+    for start in range(0, len(clips.frames), CLIPS_AT_ONCE):
+        some = clips[start : start + CLIPS_AT_ONCE]
+        real = some.frames[:, subject.context :]
+        for row, frames in _futures(subject, some, wrong[start : start + CLIPS_AT_ONCE], seed=start).items():
+            for name, metric in METRICS.items():
+                parts[name][row].append(metric(frames, real))
+        report(3 * real.shape[1] * (start + len(real)))
+    return {name: {row: np.concatenate(part) for row, part in rows.items()} for name, rows in parts.items()}
 
 
 def _futures(subject: Subject, clips: Clips, wrong: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
@@ -107,19 +117,22 @@ def _futures(subject: Subject, clips: Clips, wrong: np.ndarray, *, seed: int) ->
     }
 
 
-def _samples(subject: Subject, clips: Clips, quality: Mapping[str, Values], *, report: Any) -> dict[str, np.ndarray]:
+def _samples(
+    subject: Subject, clips: Clips, quality: Mapping[str, Values], report: Callable[[int], None]
+) -> dict[str, np.ndarray]:
     """Return each metric of SAMPLES samples of the model: (s b n). The first is the one already imagined."""
-    context, number = subject.context, len(clips.frames)
-    sampled = {name: [rows["model"][:number]] for name, rows in quality.items()}
-    future, real = clips.actions[:, context - 1 :], clips.frames[:, context:]
-    for sample in range(1, SAMPLES):
-        # The clips already imagined took the seeds up from the first; a sample's seeds are all its own.
-        seed = subject.seed + sample * 1_000_003
-        frames = Told(subject.simulator)(clips, future, context=context, seed=seed)
+    number, context = len(clips.frames), subject.context
+    parts = {name: [rows["model"][:number]] for name, rows in quality.items()}
+    order = np.tile(np.arange(number), SAMPLES - 1)
+    for start in range(0, len(order), CLIPS_AT_ONCE):
+        chosen = order[start : start + CLIPS_AT_ONCE]
+        some = Clips(clips.frames[chosen], clips.actions[chosen])
+        seed = subject.seed + OTHER_SEEDS + start
+        frames = Told(subject.simulator)(some, some.actions[:, context - 1 :], context=context, seed=seed)
         for name, metric in METRICS.items():
-            sampled[name].append(metric(frames, real))
-        report((SAMPLES - 1 - sample) * number * future.shape[1])
-    return {name: np.stack(values) for name, values in sampled.items()}
+            parts[name].append(metric(frames, some.frames[:, context:]))
+        report((start + len(chosen)) * frames.shape[1])
+    return {name: np.concatenate(values).reshape(SAMPLES, number, -1) for name, values in parts.items()}
 
 
 def _rows(quality: Mapping[str, Values], moving: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
