@@ -48,6 +48,8 @@ def test_steps_are_named_by_the_list_beside_them() -> None:
     """An axis gives the steps, and a long row shows its first, its last and some between."""
     (named,) = tables({"horizons": [1, 5, 10], "psnr": [3.0, 2.0, 1.0]})
     assert named.cells() == (["step", "1", "5", "10"], [["PSNR, dB", "3.00", "2.00", "1.00"]])
+    (small,) = tables({"a": [-0.0004, 0.25], "b": [-0.04, 12.0]})
+    assert small.cells()[1] == [["a", "0.000", "0.250"], ["b", "0.0", "12.0"]]
     (long,) = tables({"psnr": [float(step) for step in range(1, 61)]})
     header, ((_, *cells),) = long.cells()
     assert (header[1], header[-1], cells[0], cells[-1]) == ("1", "60", "1.0", "60.0")

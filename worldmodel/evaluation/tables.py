@@ -66,14 +66,15 @@ class ByStep:
         return sorted({round(i * (number - 1) / (MAX_COLUMNS - 1)) for i in range(MAX_COLUMNS)})
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
-        """Return the header and the rows, as text, all with the same digits after the point."""
-        largest = max(abs(curve.mean[i]) for curve in self.rows.values() for i in self.columns)
-        digits = 0 if largest >= 100 else 1 if largest >= 10 else 2 if largest >= 1 else 3
+        """Return the header and the rows, as text; a row has the same digits after the point throughout."""
         header = ["step", *(number(self.steps[i]) for i in self.columns)]
-        rows = [
-            [label(name), *(f"{curve.mean[i]:,.{digits}f}" for i in self.columns)] for name, curve in self.rows.items()
-        ]
-        return header, rows
+        return header, [[label(name), *self._row(curve)] for name, curve in self.rows.items()]
+
+    def _row(self, curve: Curve) -> list[str]:
+        shown = [curve.mean[i] for i in self.columns]
+        largest = max(map(abs, shown))
+        digits = 0 if largest >= 100 else 1 if largest >= 10 else 2 if largest >= 1 else 3
+        return [f"{round(value, digits) + 0.0:,.{digits}f}" for value in shown]  # + 0.0: there is no -0
 
 
 @dataclass(frozen=True, kw_only=True)
