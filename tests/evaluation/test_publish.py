@@ -60,7 +60,7 @@ def test_a_changed_number_changes_the_tables(shipped: publish.Metrics) -> None:
     changed = json.loads(json.dumps(shipped))
     changed["parts"]["fidelity"]["horizons"]["10"]["psnr"]["model"] = [1.25] * 10
     assert "| **1.2** |" in publish.fidelity(changed)
-    assert "| model | 1.2 |" in publish.everything(changed)
+    assert "| model | 1.25 |" in publish.everything(changed)
     changed["parts"]["tokenizer"]["psnr_moving"] = 12.34
     assert "12.3 dB on moving clips" in publish.summary(changed)
     changed["settings"]["seed"] = 77
