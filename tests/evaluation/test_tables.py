@@ -42,6 +42,8 @@ def test_metrics_are_not_mixed_but_rows_are() -> None:
     assert figures.cells() == (["", "top-1"], [["model", "0.500"], ["oracle", "1.00"]])
     assert isinstance(by_step, ByStep)
     assert list(by_step.rows) == ["model", "oracle"]
+    (turned,) = tables({"f1": {"real": 1.0, "model": 0.5}, "top1": {"real": 0.75, "model": 0.25}})
+    assert turned.cells() == (["", "F1", "top-1"], [["real", "1.00", "0.750"], ["model", "0.500", "0.250"]])
 
 
 def test_steps_are_named_by_the_list_beside_them() -> None:

@@ -13,8 +13,8 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 34
 NUM_TICKS = 5
 NUM_COLORS = 8
 MAX_ROWS = 8  # lines in one plot that can still be told apart
-# A row keeps its colour in every plot: 1 orange, 2 green, 3 blue, 4 grey; the others follow.
-COLORS = {"model": 1, "reconstruction": 2, "real": 2, "no_actions": 3, "copy_last": 4}
+# A row keeps its colour in every plot: 1 orange, 2 green, 3 blue, 4 grey, 8 dark; the others follow.
+COLORS = {"model": 1, "reconstruction": 2, "real": 8, "no_actions": 3, "copy_last": 4}
 
 
 def plot(table: ByStep) -> str:

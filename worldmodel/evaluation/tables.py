@@ -135,7 +135,13 @@ def _alike(groups: Mapping[str, Mapping[str, Any]]) -> bool:
 def _together(groups: Mapping[str, Mapping[str, Any]], path: tuple[str, ...], axis: Sequence[float]) -> Iterator[Table]:
     first = {name: value for name, value in next(iter(groups.values())).items() if name not in HIDDEN}
     columns = [name for name, value in first.items() if figure(value) is not None]
-    if columns:
+    if OURS in columns:  # metrics of rows, rather than rows of metrics: either way a row of ours is one of the table
+        yield Figures(
+            path=path,
+            columns=list(groups),
+            rows={row: [figure(group[row]) or "" for group in groups.values()] for row in columns},
+        )
+    elif columns:
         rows = {row: [figure(group[name]) or "" for name in columns] for row, group in groups.items()}
         yield Figures(path=path, columns=columns, rows=rows)
     for name in first:
