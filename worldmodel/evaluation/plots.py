@@ -43,7 +43,8 @@ def _colors(names: Sequence[str]) -> dict[str, int]:
 
 def ticks(low: float, high: float) -> list[float]:
     """Return round numbers, evenly spaced, from at most `low` to at least `high`."""
-    span = high - low or abs(high) or 1.0
+    size = max(abs(low), abs(high), 1e-9)
+    span = high - low if high - low > 1e-6 * size else size  # a level line lies in an axis as long as it is high
     rough = span / (NUM_TICKS - 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
