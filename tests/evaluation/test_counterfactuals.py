@@ -27,7 +27,7 @@ from worldmodel.evaluation.counterfactuals import (
 )
 from worldmodel.evaluation.oracle import Oracle
 from worldmodel.evaluation.subject import Imaginer, copy_last
-from worldmodel.rollouts import EpisodeDataset
+from worldmodel.rollouts import CollectConfig, EpisodeDataset, Goal, collect
 
 CONTEXT, STEPS = 3, 3
 
@@ -139,3 +139,16 @@ def test_grid_shows_everything_once_and_in_order(dataset: EpisodeDataset, oracle
     shown = picture(crossroads, crossroads.futures, dataset.info.action_names)
     assert (shown["episode"], shown["frame"]) == (0, 5)
     assert Image.open(io.BytesIO(base64.b64decode(shown["png"]))).width > 2 * STEPS * 32
+
+
+@pytest.mark.slow
+def test_vizdoom_finds_every_action(tmp_path: Path) -> None:
+    """One engine, brought to one state after the other, shows the same future of every action a second time."""
+    collect(CollectConfig(frame_size=32, split="test"), tmp_path / "data", goal=Goal(episodes=2))
+    dataset = EpisodeDataset(tmp_path / "data")
+    clips = draw_clips(dataset, frames=CONTEXT + STEPS, number=3, seed=0)
+    with closing(Oracle(dataset)) as oracle:
+        crossroads = find_crossroads(oracle, clips, context=CONTEXT, steps=STEPS)
+        again = imagine_every_way(oracle, crossroads, seed=0)
+    np.testing.assert_array_equal(again, crossroads.futures)
+    assert choices(again, crossroads, seed=0)["top1"]["mean"] == 1

@@ -113,7 +113,7 @@ def train_classifier(films: Films, chosen: np.ndarray, *, seed: int, steps: int 
             )
             loss = F.binary_cross_entropy_with_logits(classifier(see(stacks)), kinds.float())
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
     return classifier.eval()

@@ -135,7 +135,7 @@ def train_probe(
             logits = probe(recoloured(examples.seen[batch]))
             loss = F.cross_entropy(logits, examples.actions[batch], weight=weights)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
             on_step()
