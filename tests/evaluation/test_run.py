@@ -184,6 +184,16 @@ def test_the_verdict(parts: dict[str, Part], subject: Subject, checkpoint: Path)
     assert outcome.metrics["broken_claims"] == [{"part": "second", **row, "holds": False}]
 
 
+def test_numbers_are_short_and_their_lists_one_line(parts: dict[str, Part], subject: Subject, checkpoint: Path) -> None:
+    """Six digits, a list of numbers in a line, and texts with brackets untouched."""
+    parts["first"].answer = {"psnr": [1 / 3, 2.0], "count": 1234567, "name": "[ a,\n  b ]"}
+    metrics = evaluate(subject, checkpoint, Path("out"), parts=["first"]).metrics
+    assert metrics["parts"]["first"] == {"psnr": [0.333333, 2.0], "count": 1234567, "name": "[ a,\n  b ]"}
+    text = Path("out/metrics.json").read_text()
+    assert "[ 0.333333, 2.0 ]" in text
+    assert json.loads(text) == metrics
+
+
 def test_what_is_no_number_is_our_own_mistake(parts: dict[str, Part], subject: Subject, checkpoint: Path) -> None:
     """NaN is never written, and the place where it arose is named."""
     parts["first"].answer = {"psnr": {"model": [1.0, float("nan")]}}

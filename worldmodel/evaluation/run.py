@@ -169,7 +169,7 @@ def _ask(part: str, key: str, subject: Subject, report: Report) -> Answer:
     seconds = time.perf_counter() - began
     odd = list(not_finite(result))
     assert not odd, f"{part} answers with what is no number: {odd}"
-    return Answer(key=key, result=result, seconds=seconds, code=provenance.code())
+    return Answer(key=key, result=rounded(result), seconds=seconds, code=provenance.code())
 
 
 def not_finite(value: Any, path: str = "") -> Iterator[str]:
@@ -179,6 +179,15 @@ def not_finite(value: Any, path: str = "") -> Iterator[str]:
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, part in pairs:
         yield from not_finite(part, f"{path}/{name}")
+
+
+def rounded(value: Any) -> Any:
+    """Return a result with its floats at six digits: more would be noise, and make the file several times as long."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {name: rounded(part) for name, part in value.items()}
+    return [rounded(part) for part in value] if isinstance(value, list) else value
 
 
 def _pictures(part: str, result: dict[str, Any]) -> dict[str, Any]:
@@ -191,7 +200,10 @@ def _without_pictures(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dump(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+    text = json.dumps(content, indent=1, allow_nan=False)
+    # A list of numbers is one line: an evaluation has tens of thousands. No JSON string holds a line break.
+    text = re.sub(r"\[\n[^][{}\"]*\]", lambda found: " ".join(found[0].split()), text)
+    return (text + "\n").encode()
 
 
 def _module(part: str) -> Any:
