@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from worldmodel.config import DynamicsConfig, TokenizerConfig
+from worldmodel.config import DynamicsConfig, TokenizerConfig, VAEConfig
 from worldmodel.dynamics.model import Dynamics
 from worldmodel.tokenizer.model import Tokenizer
+from worldmodel.tokenizer.vae import VAE
 
 ACTION_NAMES = ("noop", "forward", "left", "right")
 
@@ -16,6 +17,13 @@ def tiny_tokenizer(**changes: object) -> Tokenizer:
     torch.manual_seed(0)
     settings = {"frame_size": 32, "codebook_size": 16, "code_dim": 8, "hidden_dim": 16, "residual_dim": 8} | changes
     return Tokenizer(TokenizerConfig(**settings)).eval()  # type: ignore[arg-type]
+
+
+def tiny_vae(**changes: object) -> VAE:
+    """A VAE of 32x32 frames with an 8x8 grid of 8 latents and random weights."""
+    torch.manual_seed(0)
+    settings = {"frame_size": 32, "latent_dim": 8, "hidden_dim": 16, "residual_dim": 8} | changes
+    return VAE(VAEConfig(**settings)).eval()  # type: ignore[arg-type]
 
 
 def tiny_dynamics(*, codebook: torch.Tensor | None = None, **changes: object) -> Dynamics:
@@ -34,6 +42,10 @@ def tiny_dynamics(*, codebook: torch.Tensor | None = None, **changes: object) ->
         "decoder_dim": 32,
         "head_dim": 16,
         "chain_dim": 16,
+        "motion_layer": 1,
+        "motion_dim": 16,
+        "reach_rows": 2,
+        "reach_columns": 3,
     }
     config = DynamicsConfig(**(settings | changes))  # type: ignore[arg-type]
     if codebook is None:

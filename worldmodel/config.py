@@ -66,8 +66,7 @@ class TokenizerConfig:
         require_positive(self, "frame_size", "downsamplings", "codebook_size", "code_dim", "hidden_dim", "residual_dim")
         if self.codebook not in {"ema", "gradient"}:
             raise ValueError(f"codebook must be 'ema' or 'gradient', got {self.codebook!r}")
-        if self.frame_size % 2**self.downsamplings:
-            raise ValueError(f"frame_size must be a multiple of {2**self.downsamplings}, got {self.frame_size}")
+        _require_whole_grid(self.frame_size, self.downsamplings)
 
     @property
     def code_grid(self) -> int:
@@ -77,6 +76,37 @@ class TokenizerConfig:
     @property
     def num_codes(self) -> int:
         return self.code_grid**2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VAEConfig:
+    """The continuous VAE: the networks and the grid of the VQ-VAE, with Gaussian latents in place of codes."""
+
+    frame_size: int = TokenizerConfig.frame_size
+    downsamplings: int = TokenizerConfig.downsamplings
+    latent_dim: int = TokenizerConfig.code_dim
+    hidden_dim: int = TokenizerConfig.hidden_dim
+    num_residual_blocks: int = TokenizerConfig.num_residual_blocks
+    residual_dim: int = TokenizerConfig.residual_dim
+
+    def __post_init__(self) -> None:
+        require_positive(self, "frame_size", "downsamplings", "latent_dim", "hidden_dim", "residual_dim")
+        _require_whole_grid(self.frame_size, self.downsamplings)
+
+    @property
+    def latent_grid(self) -> int:
+        """The side of the grid of latents of one frame."""
+        return self.frame_size // 2**self.downsamplings
+
+    @property
+    def num_latents(self) -> int:
+        """How many numbers a frame becomes."""
+        return self.latent_grid**2 * self.latent_dim
+
+
+def _require_whole_grid(frame_size: int, downsamplings: int) -> None:
+    if frame_size % 2**downsamplings:
+        raise ValueError(f"frame_size must be a multiple of {2**downsamplings}, got {frame_size}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,6 +125,11 @@ class DynamicsConfig:
     context_dim: int = 192
     context_layers: int = 4
     gaze_layers: int = 1  # the first so many have a table of where to look under each action
+    motion_layer: int = 1  # blocks before the motion compensation; if there are not so many, it is before the last
+    motion_dim: int = 512
+    reach_rows: int = 6  # codes by which a patch may have moved up or down between two frames
+    reach_columns: int = 12  # and to the sides
+    action_history: int = 3  # actions that each frame is told: the last ones
     decoder_dim: int = 192
     decoder_layers: int = 2
     head_dim: int = 48
@@ -107,8 +142,11 @@ class DynamicsConfig:
         object.__setattr__(self, "action_names", tuple(self.action_names))
         require_positive(self, "frame_skip", "frames_per_second", "code_grid", "codebook_size", "code_dim", "patch")
         require_positive(self, "window", "context_dim", "context_layers", "decoder_dim", "decoder_layers", "chain_dim")
+        require_positive(self, "motion_dim", "reach_rows", "reach_columns", "action_history")
         if not self.action_names:
             raise ValueError("action_names must name at least one action")
+        if self.motion_layer < 0:
+            raise ValueError(f"motion_layer must be at least 0, got {self.motion_layer}")
         if self.code_grid % self.patch:
             raise ValueError(f"patch must divide the code grid {self.code_grid}, got {self.patch}")
         for name in ("context_dim", "decoder_dim"):

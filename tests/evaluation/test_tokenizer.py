@@ -41,14 +41,3 @@ def test_numbers(tmp_path: Path) -> None:
     assert ("avif" in equal["unavailable"]) == (not available("AVIF"))
     assert done == [(now, 8) for now in range(1, 9)]
     json.dumps(numbers, allow_nan=False)
-
-
-def test_usage_by_hand() -> None:
-    """Two codes at a half each have perplexity 2; a code that never appears is not used."""
-    assert tokenizer.usage(np.array([5, 0, 5])) == {
-        "codebook_size": 3,
-        "codes_used": 2,
-        "perplexity": pytest.approx(2),
-        "commonest_code": 0.5,
-    }
-    assert tokenizer.usage(np.array([7, 0]))["perplexity"] == 1

@@ -33,8 +33,8 @@ def test_the_default_is_the_papers_shape() -> None:
 
     config = TokenizerConfig()
     assert (config.code_grid, config.codebook_size) == (32, 512)
-    assert encoder(config)(torch.zeros(1, 3, 128, 128)).shape == (1, config.code_dim, 32, 32)
-    assert decoder(config)(torch.zeros(1, config.code_dim, 32, 32)).shape == (1, 3, 128, 128)
+    assert encoder(config, config.code_dim)(torch.zeros(1, 3, 128, 128)).shape == (1, config.code_dim, 32, 32)
+    assert decoder(config, config.code_dim)(torch.zeros(1, config.code_dim, 32, 32)).shape == (1, 3, 128, 128)
 
 
 def test_encoding_is_independent_of_the_batch() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worldmodel.config import TokenizerConfig, TrainingConfig
+from worldmodel.config import TokenizerConfig, TrainingConfig, VAEConfig
 from worldmodel.rollouts import EpisodeDataset
-from worldmodel.training.tokenizer import TokenizerStage
+from worldmodel.training.tokenizer import TokenizerStage, VAEStage
 
 
 def tiny_tokenizer_stage(data: Path, config: TrainingConfig) -> TokenizerStage:
@@ -16,3 +16,10 @@ def tiny_tokenizer_stage(data: Path, config: TrainingConfig) -> TokenizerStage:
         frame_size=dataset.info.frame_size, codebook_size=16, code_dim=8, hidden_dim=16, residual_dim=8
     )
     return TokenizerStage(dataset, model, config)
+
+
+def tiny_vae_stage(data: Path, config: TrainingConfig) -> VAEStage:
+    """The same with a VAE."""
+    dataset = EpisodeDataset(data)
+    model = VAEConfig(frame_size=dataset.info.frame_size, latent_dim=8, hidden_dim=16, residual_dim=8)
+    return VAEStage(dataset, model, config)

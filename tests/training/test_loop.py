@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.training.data import tiny_tokenizer_stage
+from tests.training.data import tiny_tokenizer_stage, tiny_vae_stage
 from tests.worlds import record_toy
 from worldmodel.checkpoint import read
 from worldmodel.config import TrainingConfig
 from worldmodel.training.loop import DivergedError, Interrupted, train
+from worldmodel.training.tokenizer import TokenizerStage, VAEStage
 
 CONFIG = TrainingConfig(
     batch=2, clip=1, learning_rate=3e-3, minutes=100.0, steps=12, warmup_steps=2, log_every_steps=1, cooldown=0.0
@@ -166,13 +168,16 @@ def test_minutes_end_a_run(tmp_path: Path) -> None:
     assert progress.step > 1
 
 
-def test_the_tokenizers_run_resumes_bitwise(tmp_path: Path) -> None:
-    """With a real model, codebook statistics included, stop and resume equals no stop."""
+@pytest.mark.parametrize("make", [tiny_tokenizer_stage, tiny_vae_stage])
+def test_the_tokenizers_run_resumes_bitwise(
+    make: Callable[[Path, TrainingConfig], TokenizerStage | VAEStage], tmp_path: Path
+) -> None:
+    """With a real model, codebook statistics or the noise of latents included, stop and resume equals no stop."""
     data = record_toy(tmp_path / "data", episodes=4)
     for until, out, resume in ((6, "whole", False), (2, "parts", False), (6, "parts", True)):
         config = TrainingConfig(**(vars(CONFIG) | {"steps": until}))
-        train(tiny_tokenizer_stage(data, config), config, tmp_path / out, resume=resume)
+        stage = make(data, config)
+        train(stage, config, tmp_path / out, resume=resume)
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
-    whole = read(tmp_path / "whole", kind="tokenizer")
-    parts = read(tmp_path / "parts", kind="tokenizer")
+    whole, parts = (read(tmp_path / name, kind=stage.model.kind) for name in ("whole", "parts"))
     assert_same(whole.tensors, parts.tensors)

@@ -4,27 +4,58 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .cli import Parser, override
 from .training import add_training_flags, report, train_in_processes, training_config
+
+if TYPE_CHECKING:
+    from ..config import TrainingConfig
+    from ..training.tokenizer import TokenizerStage, VAEStage
+
+KINDS = {"vq": "tokenizer", "vae": "vae"}  # --tokenizer-kind -> the kind of checkpoint it makes
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
     p = Parser(prog=prog, description="Stage 1: train the VQ-VAE that turns frames into codes and back.")
     add_training_flags(p, minutes=20.0)
+    p.add_argument(
+        "--tokenizer-kind",
+        choices=KINDS,
+        default="vq",
+        help="vq has the codes that stage 2 needs; vae is the continuous baseline of the same networks, to be measured",
+    )
     return p
 
 
 def main(args: argparse.Namespace) -> int:
     if (code := train_in_processes(args)) is not None:
         return code
-    from ..config import TokenizerConfig
-    from ..rollouts import EpisodeDataset
+    from ..checkpoint import INDEX, read_index
     from ..training.loop import train
-    from ..training.tokenizer import DEFAULTS, TokenizerStage
+
+    out = Path(args.out)
+    if args.resume and (out / INDEX).exists():
+        read_index(out, kind=KINDS[args.tokenizer_kind])
+    stage, training = _stage(args)
+    return report(args, lambda: train(stage, training, out, resume=args.resume))
+
+
+def _stage(args: argparse.Namespace) -> tuple[TokenizerStage | VAEStage, TrainingConfig]:
+    """Return what is trained, and how.
+
+    Raises:
+        UsageError: if `--set` names a setting that there is not.
+    """
+    from ..config import TokenizerConfig, VAEConfig
+    from ..rollouts import EpisodeDataset
+    from ..training.tokenizer import DEFAULTS, TokenizerStage, VAEStage
 
     dataset = EpisodeDataset(args.data)
-    model_settings, training = training_config(args, DEFAULTS, TokenizerConfig)
-    config = override(TokenizerConfig(frame_size=dataset.info.frame_size), model_settings)
-    stage = TokenizerStage(dataset, config, training)
-    return report(args, lambda: train(stage, training, Path(args.out), resume=args.resume))
+    if args.tokenizer_kind == "vae":
+        settings, training = training_config(args, DEFAULTS, VAEConfig)
+        vae = override(VAEConfig(frame_size=dataset.info.frame_size), settings)
+        return VAEStage(dataset, vae, training), training
+    settings, training = training_config(args, DEFAULTS, TokenizerConfig)
+    config = override(TokenizerConfig(frame_size=dataset.info.frame_size), settings)
+    return TokenizerStage(dataset, config, training), training

@@ -8,68 +8,58 @@ from typing import Any
 
 import numpy as np
 
-from ..simulator import Simulator
 from .clips import Clips, psnr
 from .codecs import CODECS, available, within
+from .coding import Coding, alone, facts, per_clip, through_codes
 from .images import gradient_energy, ssim
 from .intervals import all_and_moving, rounded
 from .subject import Report, Subject
+from .tokenizer_alone import TokenizerSubject
 
 HORIZON = 10  # the clips are those on which fidelity is measured
 TINY = 1e-9
 
 
-def measure(subject: Subject, report: Report) -> dict[str, Any]:
-    """Return how near reconstructions are, how the codebook is used, and how image codecs fare at equal bytes.
+def measure(subject: Subject | TokenizerSubject, report: Report) -> dict[str, Any]:
+    """Return how near reconstructions are, how the latents are used, and how image codecs fare at equal bytes.
 
-    Each clip counts as one: its frames are averaged before the interval over clips is drawn.
+    Each clip counts as one: its frames are averaged before the interval over clips is drawn. Of a tokenizer or a VAE
+    without a dynamics it is also asked how many bits a pixel value costs, and how much the latents matter.
     """
-    simulator, rng = subject.simulator, np.random.default_rng(subject.seed)
+    rng = np.random.default_rng(subject.seed)
     clips = subject.clips(HORIZON, number=max(2, subject.num_clips // 10) if subject.quick else None)
     total = 2 * len(clips.frames)
-    rebuilt, counts = [], np.zeros(simulator.tokenizer.config.codebook_size)
-    for done, frames in enumerate(clips.frames, 1):
-        codes = simulator.tokenizer.encode(frames[None])
-        counts += np.bincount(codes.cpu().numpy().ravel(), minlength=len(counts))
-        rebuilt.append(simulator.decode(codes)[0])
-        report(done, total)
-    reconstruction = np.stack(rebuilt)
+    coding = _code(subject, clips, lambda done: report(done, total))
+    reconstruction = coding.reconstruction
     nearness = psnr(reconstruction, clips.frames)
     structure = ssim(reconstruction, clips.frames)
     coded = equal_bytes(
         clips,
-        reconstruction,
-        budget=math.ceil(_uniform_bits(simulator) / 8),
+        coding.sampled,
+        budget=math.ceil(coding.bits / 8),
         rng=rng,
         report=lambda done: report(len(clips.frames) + done, total),
     )
+    rows = {"psnr": nearness, "ssim": structure, **per_clip(coding)}
     return {
         "clips": len(clips.frames),
         "frames": int(nearness.size),
         **all_and_moving("psnr", nearness.mean(1), clips.moving, rng),
         **all_and_moving("ssim", structure.mean(1), clips.moving, rng),
         **_sharpness(reconstruction, clips),
-        **usage(counts),
-        "bits_per_frame": {
-            "uniform": _uniform_bits(simulator),
-            "by_frequency": simulator.tokenizer.config.num_codes * math.log2(usage(counts)["perplexity"]),
-        },
+        **coding.usage,
         "equal_bytes": coded,
-        "per_clip": {"psnr": rounded(nearness), "ssim": rounded(structure)},
+        **(facts(coding, nearness, clips.moving, rng) if coding.rows else {}),
+        "per_clip": {name: rounded(values) for name, values in rows.items()},
         "sanity": _sanity(nearness, clips),
     }
 
 
-def usage(counts: np.ndarray) -> dict[str, Any]:
-    """Return how a codebook is used, from how often each of its codes appears (k)."""
-    shares = counts / counts.sum()
-    some = shares[shares > 0]
-    return {
-        "codebook_size": len(counts),
-        "codes_used": len(some),
-        "perplexity": float(np.exp(-(some * np.log(some)).sum())),
-        "commonest_code": float(shares.max()),
-    }
+def _code(subject: Subject | TokenizerSubject, clips: Clips, on_clip: Callable[[int], None]) -> Coding:
+    if isinstance(subject, TokenizerSubject):
+        return alone(subject.tokenizer, clips, seed=subject.seed, on_clip=on_clip)
+    tokenizer = subject.simulator.tokenizer
+    return through_codes(tokenizer.encode, subject.simulator.decode, clips, tokenizer.config, on_clip)
 
 
 def equal_bytes(
@@ -78,7 +68,8 @@ def equal_bytes(
     """Return the PSNR of the last frame of each clip, from the tokenizer and from each codec within `budget` bytes.
 
     `bytes` is the mean of whole files, headers included; `over_budget` the share of frames for which even the lowest
-    quality is larger. The tokenizer's bytes are its codes' at a fixed length each.
+    quality is larger. The tokenizer's bytes are its codes' at a fixed length each. A VAE's are its KL, for which
+    bits-back coding (Hinton and van Camp 1993) sends a draw from the posterior: its frames are draws, not means.
     """
     real, moving = clips.frames[:, -1], clips.moving
     codecs = [codec for codec in CODECS if available(codec)]
@@ -112,12 +103,6 @@ def _sharpness(reconstruction: np.ndarray, clips: Clips) -> dict[str, float]:
         "sharpness": float(ours.sum() / max(theirs.sum(), TINY)),
         "sharpness_moving": float(ours[moving].sum() / max(theirs[moving].sum(), TINY)),
     }
-
-
-def _uniform_bits(simulator: Simulator) -> float:
-    """Return the bits of a frame's codes where every code is as likely as any other."""
-    config = simulator.tokenizer.config
-    return config.num_codes * math.log2(config.codebook_size)
 
 
 def _sanity(nearness: np.ndarray, clips: Clips) -> list[dict[str, Any]]:

@@ -1,10 +1,11 @@
-"""Stage 1: train the tokenizer on single frames."""
+"""Stage 1: train the tokenizer, or the VAE it is measured against, on single frames."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -12,9 +13,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..checkpoint import Checkpoint, read, write
-from ..config import TokenizerConfig, TrainingConfig, to_dict
+from ..config import TokenizerConfig, TrainingConfig, VAEConfig, to_dict
 from ..rollouts import EpisodeDataset
 from ..tokenizer.model import Tokenizer
+from ..tokenizer.vae import VAE, active
 from .data import FrameClips, first_episodes
 from .optimizer import prepare
 
@@ -25,18 +27,22 @@ SHEET_FRAMES = 8
 DEFAULTS = TrainingConfig(batch=4, clip=1, learning_rate=1e-3, weight_decay=0.0, minutes=20.0)
 
 
-class TokenizerStage:
-    """What the loop needs to train a tokenizer."""
+Model = TypeVar("Model", Tokenizer, VAE)
 
-    def __init__(self, dataset: EpisodeDataset, config: TokenizerConfig, training: TrainingConfig) -> None:
-        if dataset.info.frame_size != config.frame_size:
-            raise ValueError(
-                f"the data set's frames are {dataset.info.frame_size} pixels wide, the tokenizer's {config.frame_size}"
-            )
+
+class FrameStage(Generic[Model]):
+    """What the training of every model of single frames has in common: its data, its sheet and its checkpoint."""
+
+    def __init__(self, dataset: EpisodeDataset, make: Callable[[], Model], training: TrainingConfig) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
-            self.model = Tokenizer(config)
-        prepare(self.model, training, read(training.init, kind="tokenizer").tensors if training.init else {})
+            self.model: Model = make()
+        size = self.model.config.frame_size
+        if dataset.info.frame_size != size:
+            raise ValueError(
+                f"the data set's frames are {dataset.info.frame_size} pixels wide, the {self.model.kind}'s {size}"
+            )
+        prepare(self.model, training, read(training.init, kind=self.model.kind).tensors if training.init else {})
         self.batch = training.batch
         episodes = first_episodes(dataset, training.episodes)
         self.clips = FrameClips(dataset, clip=training.clip, episodes=episodes)
@@ -46,11 +52,33 @@ class TokenizerStage:
     def identity(self) -> dict[str, Any]:
         return {"model": self.model.config, "data": self.fingerprint}
 
+    def draw(self, rng: np.random.Generator) -> Tensor:
+        """Return a batch of training clips: uint8 (b t H W 3)."""
+        return torch.from_numpy(self.clips.read(self.clips.training.draw(rng, self.batch))).to(self.model.device)
+
+    def sheet(self, model: nn.Module, path: Path) -> None:
+        """Draw held-out frames above their reconstructions."""
+        assert isinstance(model, Tokenizer | VAE)
+        frames = self.held_out[:: max(1, len(self.held_out) // SHEET_FRAMES)][:SHEET_FRAMES]
+        rebuilt = model.decode(model.encode(frames))
+        rows = np.concatenate([frames[:, 0], rebuilt[:, 0]], axis=1)
+        Image.fromarray(np.concatenate(list(rows), axis=1)).save(path)
+
+    def save(self, model: nn.Module, out: Path, metrics: dict[str, Any]) -> None:
+        assert isinstance(model, Tokenizer | VAE)
+        save_tokenizer(model, out, metrics | {"data": self.fingerprint})
+
+
+class TokenizerStage(FrameStage[Tokenizer]):
+    """What the loop needs to train a tokenizer."""
+
+    def __init__(self, dataset: EpisodeDataset, config: TokenizerConfig, training: TrainingConfig) -> None:
+        super().__init__(dataset, lambda: Tokenizer(config), training)
+
     def losses(
         self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
     ) -> dict[str, Tensor]:
-        frames = torch.from_numpy(self.clips.read(self.clips.training.draw(rng, self.batch))).to(self.model.device)
-        losses = model(frames, restart=progress < RESTART_UNTIL, generator=generator)
+        losses = model(self.draw(rng), restart=progress < RESTART_UNTIL, generator=generator)
         used, perplexity = usage(losses.codes, self.model.config.codebook_size)
         return {
             "total": losses.total,
@@ -66,11 +94,9 @@ class TokenizerStage:
         """Return PSNR, bits/dim and the use of the codebook over the held-out frames."""
         assert isinstance(model, Tokenizer)
         codes = model.encode(self.held_out)
-        error = (model.decode(codes).astype(np.float32) - self.held_out) ** 2
-        mse = torch.from_numpy(error).mean((1, 2, 3, 4))
+        mse = _squared_error(model.decode(codes), self.held_out)
         used, perplexity = usage(codes, model.config.codebook_size)
-        deviation = model.log_deviation.clamp(min=0).exp().item()
-        nll = 0.5 * mse.mean().item() / deviation**2 + math.log(deviation) + 0.5 * math.log(2 * math.pi)
+        nll = model.nll(mse.mean().to(model.device)).item()
         prior = model.config.num_codes * math.log2(model.config.codebook_size) / self.held_out[0].size
         return {
             "psnr": psnr(mse).mean().item(),
@@ -80,16 +106,44 @@ class TokenizerStage:
             "perplexity": perplexity.item(),
         }
 
-    def sheet(self, model: nn.Module, path: Path) -> None:
-        """Draw held-out frames above their reconstructions."""
-        assert isinstance(model, Tokenizer)
-        frames = self.held_out[:: max(1, len(self.held_out) // SHEET_FRAMES)][:SHEET_FRAMES]
-        rows = np.concatenate([frames[:, 0], model.decode(model.encode(frames))[:, 0]], axis=1)
-        Image.fromarray(np.concatenate(list(rows), axis=1)).save(path)
 
-    def save(self, model: nn.Module, out: Path, metrics: dict[str, Any]) -> None:
-        assert isinstance(model, Tokenizer)
-        save_tokenizer(model, out, metrics | {"data": self.fingerprint})
+class VAEStage(FrameStage[VAE]):
+    """What the loop needs to train a VAE."""
+
+    def __init__(self, dataset: EpisodeDataset, config: VAEConfig, training: TrainingConfig) -> None:
+        super().__init__(dataset, lambda: VAE(config), training)
+
+    def losses(
+        self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
+    ) -> dict[str, Tensor]:
+        losses = model(self.draw(rng), generator=generator)
+        return {
+            "total": losses.total,
+            "bits_per_dim": losses.total / math.log(2),
+            "psnr": psnr(losses.mse),
+            "kl_bits": losses.kl * self.held_out[0].size / math.log(2),
+            "active_units": active(losses.means).sum(),
+        }
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Return PSNR of the posterior's mean and of a sample, bits/dim, KL in bits a frame, and the active units.
+
+        bits/dim are -ELBO of the sample: a bound of what a frame costs.
+        """
+        assert isinstance(model, VAE)
+        posterior = model.posteriors(self.held_out)
+        sample = posterior.sample(generator=torch.Generator().manual_seed(0))
+        mean_error = _squared_error(model.decode(posterior.mean[:, None]), self.held_out)
+        sample_error = _squared_error(model.decode(sample[:, None]), self.held_out)
+        kl = posterior.kl().sum() / self.held_out.size
+        nll = model.nll(sample_error.mean().to(model.device))
+        return {
+            "psnr": psnr(mean_error).mean().item(),
+            "psnr_sample": psnr(sample_error).mean().item(),
+            "bits_per_dim": (nll + kl).item() / math.log(2),
+            "kl_bits": kl.item() * self.held_out[0].size / math.log(2),
+            "active_units": active(posterior.mean).sum().item(),
+        }
 
 
 def usage(codes: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -99,13 +153,18 @@ def usage(codes: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return (counts > 0).sum(), torch.exp(-torch.xlogy(shares, shares).sum())
 
 
+def _squared_error(frames: np.ndarray, real: np.ndarray) -> Tensor:
+    """Return the mean squared error in grey levels of each clip: uint8 (b t H W 3) twice -> (b)."""
+    return torch.from_numpy((frames.astype(np.float32) - real) ** 2).mean((1, 2, 3, 4))
+
+
 def psnr(mse: Tensor) -> Tensor:
     """Return the peak signal-to-noise ratio in dB of mean squared errors in grey levels of 0..255."""
     return 10 * torch.log10(255**2 / mse.clamp(min=1e-6))
 
 
-def save_tokenizer(model: Tokenizer, out: Path, metrics: dict[str, Any]) -> None:
-    """Write a tokenizer's checkpoint."""
+def save_tokenizer(model: Tokenizer | VAE, out: Path, metrics: dict[str, Any]) -> None:
+    """Write the checkpoint of a tokenizer, or of a VAE."""
     tensors = dict(model.state_dict())
     config = to_dict(model.config)
-    write(out, Checkpoint(kind="tokenizer", config=config, metrics=metrics, tensors=tensors))
+    write(out, Checkpoint(kind=model.kind, config=config, metrics=metrics, tensors=tensors))
