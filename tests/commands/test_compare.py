@@ -57,3 +57,17 @@ def test_other_clips_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert said.out == ""
     assert "not asked about the same clips: seed 0 and 1" in said.err
     assert said.err.count("\n") == 1
+
+
+def test_it_is_said_where_nothing_is_paired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A difference without pairs is not left to look like a finding."""
+    first, second = write(tmp_path / "a", np.arange(9.0)), write(tmp_path / "b", np.arange(1.0, 10.0))
+    assert main(["compare", first, second]) == 0
+    assert "Here nothing is paired, so a difference may be chance" in " ".join(capsys.readouterr().out.split())
+    for path in (first, second):
+        file = Path(path) / "metrics.json"
+        content = json.loads(file.read_text())
+        del content["parts"]["fidelity"]["per_clip"]
+        file.write_text(json.dumps(content))
+    assert main(["compare", first, second]) == 0
+    assert "No number has values clip by clip in both" in capsys.readouterr().out

@@ -14,10 +14,10 @@ from worldmodel.commands import COMMANDS, main
 # Frozen: a flag that is added, renamed or removed is a decision, and this list changes with it.
 FLAGS = {
     "collect-rollouts": "--env --episodes --frames --out --policy --seed --set --split --workers",
-    "train-tokenizer": "--data --minutes --out --processes --resume --seed --set --steps",
+    "train-tokenizer": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer-kind",
     "train-dynamics": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer",
     "imagine": "--action --checkpoint --context --from --out --seed --steps --temperature --top-k --truth",
-    "evaluate": "--checkpoint --clips --context --data --only --out --quick --seed --temperature",
+    "evaluate": "--checkpoint --clips --context --data --only --out --processes --quick --seed --temperature",
     "compare": "",
     "inspect": "",
     "preview": "--episodes --frames --out",

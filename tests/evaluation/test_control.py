@@ -16,7 +16,8 @@ from worldmodel.evaluation import control, oracle, probe
 from worldmodel.evaluation.control import claims, delta_psnr, measure
 from worldmodel.evaluation.inverse_dynamics import f1_interval, read_actions
 from worldmodel.evaluation.oracle import Oracle
-from worldmodel.evaluation.probe import Panel, confusions
+from worldmodel.evaluation.panel import Panel
+from worldmodel.evaluation.probe import confusions
 from worldmodel.evaluation.subject import Subject, copy_last
 from worldmodel.rollouts import EpisodeDataset
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.worlds import record_toy, tiny_simulator
-from worldmodel.evaluation import fidelity
+from worldmodel.evaluation import fidelity, probe
 from worldmodel.evaluation.clips import psnr
 from worldmodel.evaluation.fidelity import ROWS, Course, best_samples
 from worldmodel.evaluation.images import ssim
+from worldmodel.evaluation.panel import train_panel
 from worldmodel.evaluation.subject import Subject, Told
 from worldmodel.rollouts import EpisodeDataset
 
 
 @pytest.fixture
-def subject(tmp_path: Path) -> Subject:
+def subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
+    """The toy world, a model with random weights, and a probe that is trained as briefly as can be."""
+    monkeypatch.setattr(probe, "STEPS", 2)
     dataset = EpisodeDataset(record_toy(tmp_path / "d"))
     return Subject(simulator=tiny_simulator(), dataset=dataset, num_clips=12, context=3)
 
@@ -51,10 +56,45 @@ def test_rows_are_what_they_say(subject: Subject, monkeypatch: pytest.MonkeyPatc
         assert found["ssim"][row]["mean"] == pytest.approx(ssim(frames, real).mean(0).tolist())
         assert found["per_clip"][row] == np.round(quality, 4).tolist()
     assert tuple(found["psnr"]) == ROWS
+    check_features(subject, found, real, copied=rows["copy_last"])
     difference = psnr(rows["model"], real) - psnr(rows["copy_last"], real)
     assert found["psnr_differences"]["model_above_copy_last"]["mean"] == pytest.approx(difference.mean(0).tolist())
     assert fidelity.measure(subject, lambda now, total: None) == numbers
     json.dumps(numbers, allow_nan=False)
+
+
+def check_features(subject: Subject, found: dict[str, Any], real: np.ndarray, *, copied: np.ndarray) -> None:
+    """The distance of the probe's features is one less their cosine, clip by clip and step by step."""
+    clips = subject.clips(4)
+    panel = train_panel(subject.dataset, seed=0)
+    past, folds = clips.frames[:, 1:3], panel.folds(clips)
+    ours, theirs = (panel.features(np.concatenate([past, future], axis=1), folds) for future in (copied, real))
+    cosine = (ours * theirs).sum(-1) / np.linalg.norm(ours, axis=-1) / np.linalg.norm(theirs, axis=-1)
+    distances = np.array(found["per_clip"]["probe_feature_distance"]["copy_last"])
+    np.testing.assert_allclose(distances, 1 - cosine, atol=1e-4)
+    assert found["probe_feature_distance"]["copy_last"]["mean"] == pytest.approx((1 - cosine).mean(0), abs=1e-5)
+    assert tuple(found["probe_feature_distance"]) == ROWS
+
+
+def test_features_in_the_wrong_order_go_red() -> None:
+    """A model that is clearly nearer than the reconstruction shows that the distance is wrong; noise does not."""
+    rng = np.random.default_rng(0)
+    rows = {row: rng.normal(mean, 0.1, (20, 3)) for row, mean in (("reconstruction", 0.1), ("model", 0.1))}
+    assert fidelity._features_sanity(rows | {"wrong_actions": rows["model"] + 0.2})["holds"]
+    assert not fidelity._features_sanity(rows | {"wrong_actions": rows["model"] - 0.2})["holds"]
+    assert not fidelity._features_sanity({**rows, "model": rows["model"] - 0.2, "wrong_actions": rows["model"]})[
+        "holds"
+    ]
+
+
+def test_without_a_second_episode_there_are_no_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No probe can be trained there; everything else is measured all the same."""
+    monkeypatch.setattr(fidelity, "COURSES", (Course(2, 128, 0),))
+    dataset = EpisodeDataset(record_toy(tmp_path / "d", episodes=1))
+    subject = Subject(simulator=tiny_simulator(), dataset=dataset, num_clips=2, context=2)
+    found = fidelity.measure(subject, lambda now, total: None)["horizons"]["2"]
+    assert "psnr" in found
+    assert "probe_feature_distance" not in found
 
 
 def test_wrong_actions_are_all_wrong(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +109,7 @@ def test_wrong_actions_are_all_wrong(subject: Subject, monkeypatch: pytest.Monke
     monkeypatch.setattr(fidelity, "COURSES", (Course(5, 128, 16),))
     fidelity.measure(subject, lambda now, total: None)
     recorded = [(future == actions[:, 2:]).mean() for actions, future in asked]
-    assert recorded == [1, 1, 0, 1, 1, 0] + [1] * 2  # seven more samples of two clips, eight at once
+    assert recorded == [1, 1, 0, 1, 1, 0] + [1] * 7  # seven more samples of the same clips
     assert all((actions >= 0).all() and (future < 4).all() for actions, future in asked)
 
 
@@ -98,7 +138,7 @@ def test_a_horizon_that_no_episode_has_is_skipped_and_said_so(
         Told, "__call__", lambda self, clips, future, **asked: np.zeros((*future.shape, 32, 32, 3), np.uint8)
     )
     monkeypatch.setattr(fidelity, "COURSES", (Course(98, 128, 16), Course(99, 24, 4)))
-    numbers = fidelity.measure(subject, lambda now, total: None)["horizons"]
+    numbers = fidelity.measure(replace(subject, num_clips=2), lambda now, total: None)["horizons"]
     assert len(numbers["98"]["psnr"]["model"]["mean"]) == 98
     assert "no episode" in numbers["99"]["skipped"]
 

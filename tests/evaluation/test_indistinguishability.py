@@ -87,19 +87,28 @@ def test_claims_go_red() -> None:
     """A classifier that tells real from real, or does not see time; distances in the wrong order."""
 
     def broken(same: float, order: float) -> list[bool]:
-        rows = {"accuracy": {"same": {"mean": [same]}, "shuffled": {"mean": [order]}}}
+        clips = np.random.default_rng(0).normal(order, 0.2, (100, 2))
+        rows = {"accuracy": {"same": {"mean": [same]}, "shuffled": {"per_clip": clips.tolist()}}}
         return [row["holds"] for row in _classifier_claims(rows, 100)]
 
     assert broken(0.55, 0.9) == [True, True]
-    assert broken(0.7, 0.6) == [False, False]
-    good = {"real": 0.0, "reconstruction": 1.0, "model": 2.0, "wrong_actions": 3.0, "blurred": 1.0, "shuffled": 1.0}
+    assert broken(0.7, 0.5) == [False, False]
 
-    def distances(**changes: float) -> list[bool]:
-        noise = np.linspace(-0.1, 0.1, 5)
-        rows = {row: mean + noise * (i + 1) for i, (row, mean) in enumerate((good | changes).items())}
-        return [row["holds"] for row in _distance_claims(rows)]
 
-    assert distances() == [True, True, True]
-    assert distances(model=0.95) == [True, True, True]  # not clearly: within what the halves say
-    assert distances(wrong_actions=1.0) == [False, True, True]
-    assert distances(blurred=-0.5, shuffled=-0.5) == [True, False, False]
+def test_distance_claims_go_red() -> None:
+    """Rows in the wrong order, and features that see nothing; within what the clips leave open nothing is claimed."""
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=(2, 40, 6))
+    rows = {"real": 0.0, "reconstruction": 0.2, "model": 0.6, "wrong_actions": 1.0, "blurred": 1.0, "shuffled": 1.0}
+
+    def holds(noise: float = 0.0, **changes: float) -> list[bool]:
+        features = {row: real + shift + noise * rng.normal(size=real.shape) for row, shift in (rows | changes).items()}
+        halves = [{row: values[:, fold::2] for row, values in features.items()} for fold in (0, 1)]
+        distances = {row: [0.0, 0.0] for row in rows}
+        return [row["holds"] for row in _distance_claims(halves, distances)]
+
+    assert holds() == [True, True, True]
+    assert holds(wrong_actions=0.0) == [False, True, True]
+    assert holds(reconstruction=1.0, model=0.2) == [False, True, True]
+    assert holds(blurred=0.0, shuffled=0.0) == [True, False, False]
+    assert holds(noise=2.0, model=0.2) == [True, True, True]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 
-from worldmodel.evaluation.intervals import all_and_moving, bootstrap, paired, rounded
+from worldmodel.evaluation.intervals import all_and_moving, bootstrap, paired, rounded, sign_flips
 
 
 def test_mean_and_shapes() -> None:
@@ -59,3 +60,20 @@ def test_moving_clips_and_where_none_moves() -> None:
     assert (numbers["psnr"]["mean"], numbers["psnr_moving"]["mean"]) == (3.0, 5.0)
     still = all_and_moving("psnr", values, np.array([False, False]), rng)
     assert still["psnr_moving"]["mean"] == 3.0
+
+
+def test_p_is_the_share_of_sign_patterns() -> None:
+    """For five clips the p is what counting all 32 sign patterns gives, up to the draws; for no difference it is 1."""
+    differences = np.array([0.5, 1.0, -0.25, 2.0, 0.75])
+    sums = [abs(np.dot(signs, differences)) for signs in itertools.product((-1, 1), repeat=5)]
+    exact = np.mean([value >= abs(differences.sum()) - 1e-9 for value in sums])
+    assert sign_flips(differences, np.random.default_rng(0)) == pytest.approx(exact, abs=0.02)
+    assert sign_flips(np.zeros(5), np.random.default_rng(0)) == 1
+
+
+def test_p_is_fair_and_has_power() -> None:
+    """Where there is no difference, p is below 0.05 about once in twenty; a clear difference is found."""
+    rng = np.random.default_rng(0)
+    p = [sign_flips(rng.normal(size=20), rng, flips=400) for _ in range(400)]
+    assert 0.02 <= np.mean(np.array(p) < 0.05) <= 0.09
+    assert sign_flips(rng.normal(1, 1, size=60), rng) < 0.001

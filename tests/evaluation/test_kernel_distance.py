@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worldmodel.evaluation.kernel_distance import SPLITS, joint, polynomial_mmd, split_distances
+from worldmodel.evaluation.kernel_distance import SPLITS, excess, joint, polynomial_mmd, split_distances
 
 
 def test_mmd_is_its_definition() -> None:
@@ -48,3 +48,42 @@ def test_wrong_action_is_far_though_each_frame_is_real() -> None:
     beside = split_distances({"right": real, "wrong": other}, real, rng=np.random.default_rng(1))
     assert beside["wrong"].mean() > 10 * abs(beside["right"].mean())
     assert beside["wrong"].mean() > 10 * abs(alone)
+
+
+def test_excess_is_a_difference_of_distances_with_its_jackknife() -> None:
+    """The difference over all pairs of clips, by loops, and the variance of leaving out each clip in turn."""
+    rng = np.random.default_rng(0)
+    rows, others, real = rng.normal(size=(3, 2, 7, 5))
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return float((a @ b / 5 + 1) ** 3)
+
+    def distance(x: np.ndarray, r: np.ndarray, clips: list[int]) -> float:
+        pairs = [(i, j) for i in clips for j in clips if i != j]
+        of = [kernel(x[i], x[j]) + kernel(r[i], r[j]) - kernel(x[i], r[j]) - kernel(x[j], r[i]) for i, j in pairs]
+        return float(np.mean(of))
+
+    def difference(clips: list[int]) -> float:
+        return float(np.mean([distance(rows[h], real[h], clips) - distance(others[h], real[h], clips) for h in (0, 1)]))
+
+    left_out = np.array([difference([i for i in range(7) if i != out]) for out in range(7)])
+    found, variance = excess(rows, others, real)
+    assert found == pytest.approx(difference(list(range(7))))
+    assert variance == pytest.approx(6 / 7 * np.square(left_out - found).sum())
+    with pytest.raises(ValueError, match="needs 3 clips, got 2"):
+        excess(rows[:, :2], others[:, :2], real[:, :2])
+
+
+@pytest.mark.parametrize("clips", [5, 20])
+def test_two_standard_errors_are_enough(clips: int) -> None:
+    """For two rows that are equally far the slack covers the difference, and what is really farther is still found."""
+    rng = np.random.default_rng(0)
+    clearly = 0
+    for _ in range(200):
+        real = rng.normal(size=(1, clips, 8))
+        near, as_near = (real + 0.3 * rng.normal(size=real.shape) for _ in range(2))
+        difference, variance = excess(near, as_near, real)
+        clearly += abs(difference) > 2 * variance**0.5
+    assert clearly <= 10
+    difference, variance = excess(real + 3, real, real)
+    assert difference > 2 * variance**0.5

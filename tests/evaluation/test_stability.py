@@ -127,6 +127,11 @@ def test_a_real_looking_video_and_one_that_freezes() -> None:
     assert second == 0
     assert found["own_nats_over_real"]["mean"] == [1.0, 1.0]
     assert found["code_distance"] == [0.0, 0.0]
+    videos = found["per_clip"]
+    assert videos["own_nats"] == [[2.0, 2.0]] * 4
+    assert videos["code_distance"] == [[0.0, 0.0]] * 4
+    inside = np.array(videos["change within real range"])
+    np.testing.assert_allclose(inside.mean(0), found["change"]["within_real_range"]["mean"], atol=1e-4)
 
 
 def test_the_whole_answer(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 WIDTH = 130  # of tables that no terminal limits
 SURE = 0.05
+NO_PAIRS = "Here nothing is paired, so a difference may be chance: only the table above can tell"
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -44,7 +45,9 @@ def main(args: argparse.Namespace) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
-    if paired:
+    if not paired:
+        console.print("No number has values clip by clip in both: whether a difference is chance cannot be told.")
+    else:
         rows = [
             [
                 _path(path),
@@ -61,7 +64,7 @@ def main(args: argparse.Namespace) -> None:
         [_path(path), number(pair.first), number(pair.second), f"{pair.difference:+.3g}"]
         for path, pair in shared.items()
     ]
-    _print(console, "All numbers that both have", ("A", "B", "B - A"), others)
+    _print(console, f"All numbers that both have. {NO_PAIRS}", ("A", "B", "B - A"), others)
 
 
 def _path(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from ..evaluation.crew import Crew
     from ..evaluation.run import Answer, Listener, Outcome
     from ..evaluation.subject import Subject
+    from ..evaluation.tokenizer_alone import TokenizerSubject
 
 WIDTH = 130  # of tables that no terminal limits
 
@@ -25,7 +28,11 @@ def parser(prog: str) -> argparse.ArgumentParser:
         description="Measure a world model on held-out episodes, beside its baselines. A finished part is kept in\n"
         "OUT/parts: an interrupted command goes on where it was, and a repeated one measures nothing twice.",
     )
-    p.add_argument("--checkpoint", metavar="DIR", help="a dynamics checkpoint (default: the one that ships)")
+    p.add_argument(
+        "--checkpoint",
+        metavar="DIR",
+        help="a dynamics checkpoint, or a tokenizer's alone (default: the one that ships)",
+    )
     p.add_argument("--data", metavar="DIR", help="held-out episodes (default: the ones that ship with the package)")
     p.add_argument("--out", type=Path, default=Path("evaluated"), metavar="DIR", help="of the numbers and the page")
     p.add_argument("--only", metavar="PART,PART", help="ask only these questions, e.g. fidelity,control")
@@ -33,6 +40,13 @@ def parser(prog: str) -> argparse.ArgumentParser:
     p.add_argument("--context", type=int, default=6, metavar="N", help="real frames the model is given")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of the clips and of the imagination")
     p.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of sampling")
+    p.add_argument(
+        "--processes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="ask N questions at once, each in a process of one thread; 0 means one a core, at most 4",
+    )
     p.add_argument("--quick", action="store_true", help="a tenth of the work: to see that it works, not to compare")
     return p
 
@@ -48,48 +62,86 @@ def main(args: argparse.Namespace) -> int:
     from ..evaluation.report import render
     from ..evaluation.run import evaluate
     from ..rollouts.manifest import write_atomically
-    from ..runtime import choose_threads
     from ..simulator import PRETRAINED
 
-    parts, checkpoint = _parts(args.only), Path(args.checkpoint or PRETRAINED)
+    checkpoint = Path(args.checkpoint or PRETRAINED)
+    parts = _parts(args.only, checkpoint)
+    number = _processes(args)
     subject = _subject(args, checkpoint)
-    choose_threads(subject.simulator.rehearse)
+    crew = _crew(args, checkpoint, subject, number)
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
     # On a terminal one console draws both: two would write over each other.
     with Progress(console=console if console.is_terminal else Console(stderr=True)) as progress:
         listener = _listener(console, progress)
-        outcome = evaluate(subject, checkpoint, args.out, parts=parts, listener=listener)
+        outcome = evaluate(subject, checkpoint, args.out, parts=parts, listener=listener, crew=crew)
     write_atomically(args.out / "report.html", render(outcome, name=_name(args)).encode())
     _say_verdict(outcome)
     print(f"{args.out / 'metrics.json'}\n{args.out / 'report.html'}")
     return cli.FAILURE if outcome.metrics["failures"] else 0
 
 
-def _parts(only: str | None) -> list[str]:
+def _parts(only: str | None, checkpoint: Path) -> list[str]:
+    from ..evaluation import tokenizer_alone
     from ..evaluation.run import PARTS
 
-    parts = [part.strip() for part in only.split(",")] if only is not None else list(PARTS)
+    alone = tokenizer_alone.kind(checkpoint)
+    possible = tokenizer_alone.PARTS if alone else tuple(PARTS)
+    parts = [part.strip() for part in only.split(",")] if only is not None else list(possible)
     for part in parts:
         if part not in PARTS:
             raise cli.UsageError(f"no part named {part!r}{cli.suggest(part, PARTS)}; parts: {', '.join(PARTS)}")
+        if part not in possible:
+            asked = ", ".join(possible)
+            raise cli.UsageError(f"{checkpoint} is a {alone} checkpoint without a dynamics: ask {asked}, not {part}")
     return parts
 
 
-def _subject(args: argparse.Namespace, checkpoint: Path) -> Subject:
+def _subject(args: argparse.Namespace, checkpoint: Path) -> Subject | TokenizerSubject:
+    from ..evaluation import tokenizer_alone
     from ..evaluation.subject import Subject
     from ..rollouts import EpisodeDataset
     from ..simulator import PRETRAINED, Simulator
 
-    return Subject(
-        simulator=Simulator.from_pretrained(checkpoint, temperature=args.temperature),
-        dataset=EpisodeDataset(args.data or PRETRAINED.parent / "episodes"),
-        num_clips=args.clips,
-        context=args.context,
-        seed=args.seed,
-        quick=args.quick,
-    )
+    how: dict[str, Any] = {
+        "num_clips": args.clips,
+        "context": args.context,
+        "seed": args.seed,
+        "quick": args.quick,
+        "cache": args.out / "parts",
+    }
+    data = args.data or PRETRAINED.parent / "episodes"
+    if tokenizer_alone.kind(checkpoint):
+        tokenizer = tokenizer_alone.load(checkpoint)
+        return tokenizer_alone.TokenizerSubject(tokenizer=tokenizer, dataset=EpisodeDataset(data), **how)
+    simulator = Simulator.from_pretrained(checkpoint, temperature=args.temperature)
+    return Subject(simulator=simulator, dataset=EpisodeDataset(data), **how)
+
+
+def _processes(args: argparse.Namespace) -> int:
+    """Return how many processes ask: those of a GPU would only wait for each other."""
+    import torch
+
+    from ..training.launch import MAX_PROCESSES, choose_processes
+
+    if not 0 <= args.processes <= MAX_PROCESSES:
+        raise cli.UsageError(f"--processes must be 0 (automatic) to {MAX_PROCESSES}, got {args.processes}")
+    return args.processes or (1 if torch.cuda.is_available() else choose_processes(args.out, resume=False))
+
+
+def _crew(args: argparse.Namespace, checkpoint: Path, subject: Subject | TokenizerSubject, number: int) -> Crew | None:
+    """Return the processes that ask, None if it is this one alone; choose the threads of this one."""
+    import torch
+
+    from ..evaluation.crew import Crew
+    from ..runtime import choose_threads
+
+    if number == 1:
+        choose_threads(subject.rehearse)
+        return None
+    torch.set_num_threads(1)
+    return Crew(partial(_subject, args, checkpoint), number)
 
 
 def _name(args: argparse.Namespace) -> str:
@@ -113,7 +165,8 @@ def _listener(console: Console, progress: Progress) -> Listener:
         _print(console, part, answer)
 
     def on_failure(part: str, error: ValueError) -> None:
-        progress.remove_task(tasks.pop(part))
+        if part in tasks:
+            progress.remove_task(tasks.pop(part))
         progress.console.print(f"[red]{part} could not be asked:[/] {error}", highlight=False)
 
     return Listener(on_progress=on_progress, on_answer=on_answer, on_failure=on_failure)

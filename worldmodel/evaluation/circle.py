@@ -13,7 +13,7 @@ import numpy as np
 
 from ..rollouts import EpisodeDataset
 from .clips import Clips, psnr
-from .intervals import bootstrap
+from .intervals import bootstrap, rounded
 from .oracle import Oracle
 from .subject import Subject, Told
 
@@ -54,11 +54,10 @@ def full_circle(subject: Subject, *, number: int) -> dict[str, Any]:
 def compare(views: np.ndarray, *, settle: int, rng: np.random.Generator) -> dict[str, Any]:
     """Return PSNR of the view before the turn with three others, views uint8 (b 1+n H W 3), before it at `settle`."""
     before, half, after = views[:, settle], views[:, (settle + views.shape[1] - 1) // 2], views[:, -1]
-    return {
-        "full_circle": bootstrap(psnr(after, before), rng),
-        "half_circle": bootstrap(psnr(half, before), rng),
-        "other_place": bootstrap(psnr(np.roll(before, 1, axis=0), before), rng),
-    }
+    others = {"full_circle": after, "half_circle": half, "other_place": np.roll(before, 1, axis=0)}
+    values = {name: psnr(other, before) for name, other in others.items()}
+    intervals: dict[str, Any] = {name: bootstrap(found, rng) for name, found in values.items()}
+    return intervals | {"per_clip": {"full_circle": rounded(values["full_circle"])}}
 
 
 def circle_steps(dataset: EpisodeDataset) -> tuple[int, float]:

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .intervals import paired
+from .intervals import paired, sign_flips
 from .run import METRICS, SCHEMA
 from .tables import HIDDEN, curve, is_number
 
-FLIPS = 10_000
 SAME = ("clips", "context", "seed", "quick")  # settings that decide which clips were drawn, and how many
 
 
@@ -87,7 +86,8 @@ def shared(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Pai
 def clip_by_clip(first: Mapping[str, Any], second: Mapping[str, Any], *, seed: int = 0) -> dict[str, Paired]:
     """Return every mean over clips for which both have the values, by its path, with how sure the difference is.
 
-    Values by step are averaged over the steps of a clip first: the steps of a clip are no independent witnesses.
+    Values by step are averaged over the steps of a clip first: the steps of a clip are no independent witnesses. Of a
+    single clip nothing is sure, so it is left out.
 
     Raises:
         ValueError: if the two have another number of clips.
@@ -100,6 +100,8 @@ def clip_by_clip(first: Mapping[str, Any], second: Mapping[str, Any], *, seed: i
         ours, theirs = left[path], right[path]
         if len(ours) != len(theirs):
             raise ValueError(f"{path} has {len(ours)} clips in the one and {len(theirs)} in the other")
+        if len(ours) == 1:
+            continue
         interval = paired(theirs, ours, np.random.default_rng(seed))
         found[path] = Paired(
             first=float(ours.mean()),
@@ -109,18 +111,6 @@ def clip_by_clip(first: Mapping[str, Any], second: Mapping[str, Any], *, seed: i
             p=sign_flips(theirs - ours, np.random.default_rng(seed)),
         )
     return found
-
-
-def sign_flips(differences: np.ndarray, rng: np.random.Generator, *, flips: int = FLIPS) -> float:
-    """Return the p of paired differences (b): the share of random signs with a mean at least as far from zero.
-
-    Under the hypothesis that the two are alike, each difference is as likely as its negative (Fisher 1935). What was
-    seen counts as one of the draws, so p is never 0.
-    """
-    signs = rng.choice(np.array([-1.0, 1.0]), size=(flips, len(differences)))
-    means = np.abs(signs @ differences)
-    seen = np.abs(differences.sum()) * (1 - 1e-12)
-    return float((1 + (means >= seen).sum()) / (1 + flips))
 
 
 def _numbers(value: Any, path: str = "") -> Iterator[tuple[str, float]]:

@@ -22,8 +22,9 @@ from .counterfactuals import ALIKE_DB, Crossroads, choices, find_crossroads, ima
 from .intervals import bootstrap, rounded
 from .inverse_dynamics import read_actions, reconstruct, score
 from .oracle import Oracle
-from .probe import NAME, STACK, Panel, train_panel
-from .subject import Imaginer, Report, Subject, Told, Untold, copy_last
+from .panel import Panel, panel_for
+from .probe import NAME, STACK
+from .subject import Imaginer, Report, Subject, Told, Untold, copy_last, slices
 
 STEPS = 4  # the step at which control is told (Bruce et al. 2024, sec. 3)
 CROSSROADS = 48  # clips at whose end the engine is given every action
@@ -50,7 +51,7 @@ def measure(subject: Subject, report: Report) -> dict[str, Any]:
         futures[row], values = delta_psnr(imaginer, clips, subject)
         delta[row] = bootstrap(values, np.random.default_rng(subject.seed)) | {"per_clip": rounded(values)}
         _share(report, "delta")(number + 1, len(rivals))
-    panel = train_panel(subject.dataset, seed=subject.seed, quick=subject.quick, report=_share(report, "probe"))
+    panel = panel_for(subject, _share(report, "probe"))
     result: dict[str, Any] = {
         "steps": STEPS,
         "clips": len(clips.frames),
@@ -72,7 +73,14 @@ def delta_psnr(imaginer: Imaginer, clips: Clips, subject: Subject) -> tuple[np.n
     real, recorded = clips.frames[:, subject.context :], clips.actions[:, subject.context - 1 :]
     count = len(subject.dataset.info.action_names)
     random = np.random.default_rng(subject.seed).integers(count, size=recorded.shape)
-    told, other = (imaginer(clips, future, context=subject.context, seed=subject.seed) for future in (recorded, random))
+    pairs = [
+        [
+            imaginer(clips[part], future[part], context=subject.context, seed=subject.seed + part.start)
+            for future in (recorded, random)
+        ]
+        for part in slices(len(real))
+    ]
+    told, other = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     return told, psnr(told, real) - psnr(other, real)
 
 

@@ -19,7 +19,7 @@ from ..figure import CELL_BORDER, IMAGINED, LIGHT, REAL, font
 from .clips import Clips, psnr
 from .intervals import bootstrap, rounded
 from .oracle import Oracle
-from .subject import Imaginer
+from .subject import Imaginer, slices
 
 ALIKE_DB = 35.0  # two real futures whose last frames are nearer than this are one: a tokenizer's error is as large
 
@@ -94,11 +94,16 @@ def imagine_every_way(
     b, actions, steps = crossroads.futures.shape[:3]
     context = crossroads.clips.frames.shape[1]
     ways = []
-    for action in range(actions):
-        held = np.full((b, steps), action, np.int64)
-        ways.append(imaginer(crossroads.clips, held, context=context, seed=seed + 10_000 * (action + 1)))
-        report(action + 1, actions)
-    return np.stack(ways, axis=1)
+    for part in slices(b):
+        held = np.empty((part.stop - part.start, steps), np.int64)
+        clips = crossroads.clips[part]
+        every = [
+            imaginer(clips, np.full_like(held, action), context=context, seed=seed + 10_000 * (action + 1) + part.start)
+            for action in range(actions)
+        ]
+        ways.append(np.stack(every, axis=1))
+        report(part.stop, b)
+    return np.concatenate(ways)
 
 
 def choices(imagined: np.ndarray, crossroads: Crossroads, *, seed: int) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 Four rows, because a number is worth nothing without its baselines: the tokenizer's reconstruction of the real future
 (the ceiling), the model, the model without actions, and the last context frame held still. A fifth is a check: the
-model under actions that are all wrong.
+model under actions that are all wrong. Near is meant in pixels (PSNR), in structure (SSIM), and in the features of the
+inverse-dynamics probe, where 0 is the same and lower is nearer.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,13 +18,17 @@ import numpy as np
 
 from .clips import Clips, psnr
 from .images import ssim
-from .intervals import all_and_moving, bootstrap, rounded
-from .subject import CLIPS_AT_ONCE, Report, Subject, Told, Untold, copy_last
+from .intervals import all_and_moving, bootstrap, rounded, sign_flips
+from .inverse_dynamics import feature_distances
+from .panel import Panel, panel_for
+from .subject import Report, Subject, Told, Untold, copy_last, slices
 
 ROWS = ("reconstruction", "model", "no_actions", "copy_last", "wrong_actions")
 SAMPLES = 8
 OTHER_SEEDS = 1_000_003  # from here on, past those of the first sample
 METRICS = {"psnr": psnr, "ssim": ssim}
+FEATURES = "probe_feature_distance"
+CLEARLY = 0.05  # p of a permutation test
 
 Values = Mapping[str, np.ndarray]  # row -> (b n)
 
@@ -40,10 +46,13 @@ COURSES = (Course(10, 128, 16), Course(60, 24, 4))  # of 128 clips; other number
 
 
 def measure(subject: Subject, report: Report) -> dict[str, Any]:
-    """Return PSNR in dB and SSIM by step for each of ROWS over all and over moving clips, and the best of 8 samples."""
+    """Return PSNR in dB, SSIM and the distance of the probe's features by step for each of ROWS over all and over
+    moving clips, and the best of 8 samples. Without a second episode there is no probe and no such distance.
+    """
     share = subject.num_clips / COURSES[0].clips / (10 if subject.quick else 1)
     courses = [Course(c.steps, max(2, round(c.clips * share)), round(c.clips_sampled * share)) for c in COURSES]
     longest = int(subject.dataset.lengths.max()) - subject.context
+    panel = panel_for(subject) if len(subject.dataset) > 1 else None
     total = sum(_frames(course) for course in courses if course.steps <= longest)
     horizons: dict[str, Any] = {}
     done = 0
@@ -51,7 +60,7 @@ def measure(subject: Subject, report: Report) -> dict[str, Any]:
         if course.steps > longest:
             horizons[str(course.steps)] = {"skipped": f"no episode goes on for {course.steps} frames after the context"}
             continue
-        horizons[str(course.steps)] = _follow(subject, course, partial(_go_on, report, done, total))
+        horizons[str(course.steps)] = _follow(subject, course, panel, partial(_go_on, report, done, total))
         done += _frames(course)
     sanity = [row for found in horizons.values() for row in found.pop("sanity", [])]
     return {"context": subject.context, "horizons": horizons, "sanity": sanity}
@@ -66,11 +75,11 @@ def _frames(course: Course) -> int:
     return course.steps * (3 * course.clips + (SAMPLES - 1) * course.clips_sampled)
 
 
-def _follow(subject: Subject, course: Course, report: Callable[[int], None]) -> dict[str, Any]:
+def _follow(subject: Subject, course: Course, panel: Panel | None, report: Callable[[int], None]) -> dict[str, Any]:
     """Return what is measured over one horizon."""
     rng = np.random.default_rng(subject.seed)
     clips = subject.clips(course.steps, number=course.clips)
-    quality = _quality(subject, clips, rng, report)
+    quality = _quality(subject, clips, panel, rng, report)
     out = {
         "clips": course.clips,
         "steps": list(range(1, course.steps + 1)),
@@ -79,6 +88,9 @@ def _follow(subject: Subject, course: Course, report: Callable[[int], None]) -> 
         "per_clip": {row: rounded(values) for row, values in quality["psnr"].items()},
         "sanity": _sanity(quality["psnr"]),
     }
+    if FEATURES in quality:
+        out["per_clip"][FEATURES] = {row: rounded(values) for row, values in quality[FEATURES].items()}
+        out["sanity"].append(_features_sanity(quality[FEATURES]))
     if course.clips_sampled:
         before = 3 * course.steps * course.clips
         sampled = _samples(subject, clips[: course.clips_sampled], quality, lambda done: report(before + done))
@@ -87,33 +99,45 @@ def _follow(subject: Subject, course: Course, report: Callable[[int], None]) -> 
 
 
 def _quality(
-    subject: Subject, clips: Clips, rng: np.random.Generator, report: Callable[[int], None]
+    subject: Subject, clips: Clips, panel: Panel | None, rng: np.random.Generator, report: Callable[[int], None]
 ) -> dict[str, dict[str, np.ndarray]]:
     """Return each metric of each row: {metric: {row: (b n)}}."""
     names = len(subject.simulator.action_names)
     wrong = (clips.actions + rng.integers(1, max(2, names), clips.actions.shape)) % names
     parts: dict[str, dict[str, list[np.ndarray]]] = {name: {row: [] for row in ROWS} for name in METRICS}
-    for start in range(0, len(clips.frames), CLIPS_AT_ONCE):
-        some = clips[start : start + CLIPS_AT_ONCE]
+    if panel is not None:
+        parts[FEATURES] = {row: [] for row in ROWS}
+    imaginers = Told(subject.simulator), Untold(subject.simulator)
+    for part in slices(len(clips.frames)):
+        some = clips[part]
         real = some.frames[:, subject.context :]
-        for row, frames in _futures(subject, some, wrong[start : start + CLIPS_AT_ONCE], seed=start).items():
+        futures = _futures(subject, some, wrong[part], imaginers, seed=part.start)
+        for row, frames in futures.items():
             for name, metric in METRICS.items():
                 parts[name][row].append(metric(frames, real))
-        report(3 * real.shape[1] * (start + len(real)))
+        if panel is not None:
+            rows = {"real": real, **futures}
+            seen = feature_distances(panel, subject.simulator, some, rows, context=subject.context)
+            for row, values in seen.items():
+                parts[FEATURES][row].append(values)
+        report(3 * real.shape[1] * part.stop)
     return {name: {row: np.concatenate(part) for row, part in rows.items()} for name, rows in parts.items()}
 
 
-def _futures(subject: Subject, clips: Clips, wrong: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
+def _futures(
+    subject: Subject, clips: Clips, wrong: np.ndarray, imaginers: tuple[Told, Untold], *, seed: int
+) -> dict[str, np.ndarray]:
     """Return each row's frames (b n H W 3) for the future of some clips."""
     simulator, context = subject.simulator, subject.context
+    told, untold = imaginers
     future = clips.actions[:, context - 1 :]
     asked = {"context": context, "seed": subject.seed + seed}
     return {
         "reconstruction": simulator.decode(simulator.tokenizer.encode(clips.frames[:, context:])),
-        "model": Told(simulator)(clips, future, **asked),
-        "no_actions": Untold(simulator)(clips, future, **asked),
+        "model": told(clips, future, **asked),
+        "no_actions": untold(clips, future, **asked),
         "copy_last": copy_last(clips, future, **asked),
-        "wrong_actions": Told(simulator)(clips, wrong[:, context - 1 :], **asked),
+        "wrong_actions": told(clips, wrong[:, context - 1 :], **asked),
     }
 
 
@@ -122,17 +146,22 @@ def _samples(
 ) -> dict[str, np.ndarray]:
     """Return each metric of SAMPLES samples of the model: (s b n). The first is the one already imagined."""
     number, context = len(clips.frames), subject.context
-    parts = {name: [rows["model"][:number]] for name, rows in quality.items()}
-    order = np.tile(np.arange(number), SAMPLES - 1)
-    for start in range(0, len(order), CLIPS_AT_ONCE):
-        chosen = order[start : start + CLIPS_AT_ONCE]
-        some = Clips(clips.frames[chosen], clips.actions[chosen])
-        seed = subject.seed + OTHER_SEEDS + start
-        frames = Told(subject.simulator)(some, some.actions[:, context - 1 :], context=context, seed=seed)
-        for name, metric in METRICS.items():
-            parts[name].append(metric(frames, some.frames[:, context:]))
-        report((start + len(chosen)) * frames.shape[1])
-    return {name: np.concatenate(values).reshape(SAMPLES, number, -1) for name, values in parts.items()}
+    others: dict[str, list[np.ndarray]] = {name: [] for name in METRICS}  # of each slice: (s-1 b n)
+    told = Told(subject.simulator)
+    for part in slices(number):
+        some = clips[part]
+        found: dict[str, list[np.ndarray]] = {name: [] for name in METRICS}
+        for sample in range(SAMPLES - 1):
+            seed = subject.seed + OTHER_SEEDS + sample * number + part.start
+            frames = told(some, some.actions[:, context - 1 :], context=context, seed=seed)
+            for name, metric in METRICS.items():
+                found[name].append(metric(frames, some.frames[:, context:]))
+            done = (SAMPLES - 1) * part.start + (sample + 1) * len(frames)
+            report(done * frames.shape[1])
+        for name, values in found.items():
+            others[name].append(np.stack(values))
+    first = {name: quality[name]["model"][None, :number] for name in METRICS}
+    return {name: np.concatenate([first[name], np.concatenate(parts, axis=1)]) for name, parts in others.items()}
 
 
 def _rows(quality: Mapping[str, Values], moving: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
@@ -191,3 +220,17 @@ def _sanity(rows: Values) -> list[dict[str, Any]]:
         }
         for claim, better, worse in order
     ]
+
+
+def _features_sanity(rows: Values) -> dict[str, Any]:
+    """No row is clearly nearer to the real features than the one before it: not on so many clips by chance."""
+    order = ("reconstruction", "model", "wrong_actions")
+    steps = rows["model"].shape[1]
+    means = {row: rows[row].mean(1) for row in order}
+    apart = [means[after] - means[before] for before, after in itertools.pairwise(order)]
+    clearly = [each.mean() < 0 and sign_flips(each, np.random.default_rng(0)) < CLEARLY for each in apart]
+    return {
+        "claim": f"distance of the probe's features: {' <= '.join(order)}, over {steps} steps",
+        "holds": not any(clearly),
+        "figures": {row: float(means[row].mean()) for row in order},
+    }

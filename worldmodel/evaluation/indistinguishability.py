@@ -8,7 +8,7 @@ reconstructed stand for the real: otherwise the tokenizer's mark alone would tel
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,10 @@ from .clips import Clips
 from .control import claim
 from .intervals import bootstrap, rounded
 from .inverse_dynamics import UNTOUCHED, reconstruct
-from .kernel_distance import joint, split_distances
-from .probe import NAME, STACK, Panel, train_panel
-from .subject import Imaginer, Report, Subject, Told, Untold, copy_last
+from .kernel_distance import excess, joint, split_distances
+from .panel import Panel, panel_for
+from .probe import NAME, STACK
+from .subject import Imaginer, Report, Subject, Told, Untold, copy_last, slices
 
 HORIZONS = (1, 2, 4, 8)  # steps
 CLIPS = 96
@@ -39,9 +40,7 @@ def measure(subject: Subject, report: Report) -> dict[str, Any]:
     """
     clips = subject.clips(max(HORIZONS), number=QUICK_CLIPS if subject.quick else min(CLIPS, subject.num_clips))
     films = _films(subject, clips, report)
-    panel = train_panel(
-        subject.dataset, seed=subject.seed, quick=subject.quick, report=lambda done, total: report(4, PARTS)
-    )
+    panel = panel_for(subject, lambda done, total: report(4, PARTS))
     folds = panel.folds(clips)
     result: dict[str, Any] = {"horizons": list(HORIZONS), "clips": len(clips.frames)}
     result["classifier"] = _classified(subject, films, folds, report)
@@ -67,9 +66,13 @@ def _films(subject: Subject, clips: Clips, report: Report) -> dict[str, np.ndarr
         "copy_last": (copy_last, recorded),
     }
     futures = {"real": real, "reconstruction": reconstruct(subject.simulator, real)}
-    for row, (imaginer, actions) in asked.items():
-        futures[row] = imaginer(clips, actions, context=context, seed=subject.seed)
-        report(len(futures) - 2, PARTS)
+    parts: dict[str, list[np.ndarray]] = {row: [] for row in asked}
+    for part in slices(len(clips.frames)):
+        for row, (imaginer, actions) in asked.items():
+            seed = subject.seed + part.start
+            parts[row].append(imaginer(clips[part], actions[part], context=context, seed=seed))
+        report(4 * part.stop // len(clips.frames), PARTS)
+    futures |= {row: np.concatenate(found) for row, found in parts.items()}
     rebuilt = reconstruct(subject.simulator, past)
     return {
         row: np.concatenate([past if row in UNTOUCHED else rebuilt, future], axis=1) for row, future in futures.items()
@@ -124,8 +127,10 @@ def _classifier_claims(classifier: Mapping[str, Any], number: int) -> Iterator[d
     # Three standard deviations of a coin thrown once a clip: exact, as the kinds are a coin's.
     mean, slack = float(np.mean(same["mean"])), 3 * 0.5 / np.sqrt(number)
     yield claim("the classifier cannot tell real from real", abs(mean - 0.5) <= slack, same=mean, slack=float(slack))
-    found = float(np.mean(order["mean"]))
-    yield claim("the classifier tells films that are shuffled in time", found > 0.5 + slack, shuffled=found)
+    clips = np.array(order["per_clip"]).mean(1)
+    found, error = float(clips.mean()), float(clips.std(ddof=1) / np.sqrt(number))
+    text = "the classifier tells films that are shuffled in time, by two standard errors over clips"
+    yield claim(text, found > 0.5 + 2 * error, shuffled=found, standard_error=error)
 
 
 def _distances(
@@ -138,43 +143,68 @@ def _distances(
     rows["blurred"], rows["shuffled"] = blurred(films["real"]), shuffled(films["real"], rng)
     folds = panel.folds(clips)
     features = {row: panel.features(film, folds).astype(np.float64) for row, film in rows.items()}
-    splits: dict[str, list[np.ndarray]] = {row: [] for row in rows}  # of each row, for each horizon: (splits)
-    for horizon in HORIZONS:
-        at = {row: values[:, horizon + SEEN - STACK - 1] for row, values in features.items()}
-        for row, values in _by_fold(at, told[:, horizon - 1], folds, len(panel.action_names), subject.seed).items():
-            splits[row].append(values)
-    means = {row: [float(values.mean()) for values in by_horizon] for row, by_horizon in splits.items()}
-    over_all = {row: np.mean(by_horizon, axis=0) for row, by_horizon in splits.items()}
-    answer = {"features": f"penultimate layer of the {NAME}, and the action told", "distance": means}
-    return answer, list(_distance_claims(over_all))
+    told = told[:, np.array(HORIZONS) - 1].T
+    at = {row: values[:, np.array(HORIZONS) + SEEN - STACK - 1].swapaxes(0, 1) for row, values in features.items()}
+    groups = list(_groups(at, told, folds, len(panel.action_names)))
+    if not groups:
+        raise ValueError(f"{len(folds)} clips are too few for a kernel distance; draw more clips")
+    weights = [group["real"].shape[1] for group in groups]
+    parts = [_by_horizon(group, subject.seed) for group in groups]
+    distances = {row: np.average([part[row] for part in parts], axis=0, weights=weights).tolist() for row in rows}
+    answer = {"features": f"penultimate layer of the {NAME}, and the action told", "distance": distances}
+    return answer, list(_distance_claims(groups, distances))
 
 
-def _by_fold(
-    rows: Mapping[str, np.ndarray], told: np.ndarray, folds: np.ndarray, num_actions: int, seed: int
-) -> dict[str, np.ndarray]:
-    """Return each row's distances (splits), of features (b d), averaged over folds: each has a network of its own."""
-    parts, weights = [], []
+def _groups(
+    at: Mapping[str, np.ndarray], told: np.ndarray, folds: np.ndarray, num_actions: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield each fold's features (h n d) of each row, with the actions told (h b): each has a network of its own."""
     for fold in np.unique(folds):
         mine = folds == fold
         if mine.sum() < 4:  # no two clips in each half
             continue
-        real = rows["real"][mine]
-        mean, spread = real.mean(0), real.std() + 1e-9
-        ours = {row: joint((values[mine] - mean) / spread, told[mine], num_actions) for row, values in rows.items()}
-        parts.append(split_distances(ours, ours["real"], rng=np.random.default_rng(seed)))
-        weights.append(int(mine.sum()))
-    if not parts:
-        raise ValueError(f"{len(told)} clips are too few for a kernel distance; draw more clips")
-    return {row: np.average([part[row] for part in parts], axis=0, weights=weights) for row in rows}
+        real = at["real"][:, mine]
+        mean, spread = real.mean(1, keepdims=True), real.std((1, 2), keepdims=True) + 1e-9
+        ours = {row: (values[:, mine] - mean) / spread for row, values in at.items()}
+        yield {
+            row: np.stack([joint(*pair, num_actions) for pair in zip(values, told[:, mine], strict=True)])
+            for row, values in ours.items()
+        }
 
 
-def _distance_claims(distances: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
-    """Yield the order of the rows: none is clearly nearer than the one before, and what is spoiled is farther."""
+def _by_horizon(group: Mapping[str, np.ndarray], seed: int) -> dict[str, list[float]]:
+    """Return the distance of each row by horizon, of features (h n d)."""
+    found: dict[str, list[float]] = {row: [] for row in group}
+    for horizon, real in enumerate(group["real"]):
+        ours = {row: values[horizon] for row, values in group.items()}
+        for row, values in split_distances(ours, real, rng=np.random.default_rng(seed)).items():
+            found[row].append(float(values.mean()))
+    return found
+
+
+def _distance_claims(
+    groups: Sequence[Mapping[str, np.ndarray]], distances: Mapping[str, Sequence[float]]
+) -> Iterator[dict[str, Any]]:
+    """Yield the order of the rows: none is clearly nearer than the one before, and nothing spoiled is nearer than real.
+
+    Clearly is by more than two standard errors, as the clips that were drawn leave so much open.
+    """
     order = ("real", "reconstruction", "model", "wrong_actions")
-    figures = {row: float(values.mean()) for row, values in distances.items()}
-    steps = [distances[after] - distances[before] for before, after in itertools.pairwise(order)]
-    holds = all(step.mean() + 2 * step.std() >= 0 for step in steps)
+    figures = {row: float(np.mean(values)) for row, values in distances.items()}
+    steps = [_farther(groups, after, before) for before, after in itertools.pairwise(order)]
+    holds = all(difference + slack >= 0 for difference, slack in steps)
     yield claim(f"kernel distance: {' <= '.join(order)}", holds, **{row: figures[row] for row in order})
     for row in ("blurred", "shuffled"):
-        pair = {name: figures[name] for name in ("real", row)}
-        yield claim(f"kernel distance: real films are farther once they are {row}", pair[row] > pair["real"], **pair)
+        difference, slack = _farther(groups, row, "real")
+        text = f"kernel distance: real films are farther once they are {row}, within the slack"
+        yield claim(text, difference + slack > 0, farther_by=difference, slack=slack)
+
+
+def _farther(groups: Sequence[Mapping[str, np.ndarray]], row: str, other: str) -> tuple[float, float]:
+    """Return by how much a row is farther from the real than another, and two standard errors of that."""
+    weights = np.array([group["real"].shape[1] for group in groups], np.float64)
+    weights /= weights.sum()
+    found = [excess(group[row], group[other], group["real"]) for group in groups]
+    variance = sum(weight**2 * spread for weight, (_, spread) in zip(weights, found, strict=True))
+    difference = sum(weight * mean for weight, (mean, _) in zip(weights, found, strict=True))
+    return float(difference), float(2 * variance**0.5)

@@ -1,4 +1,4 @@
-"""How sure is a mean over clips? Bootstrap intervals, also of paired differences."""
+"""How sure is a mean over clips? Bootstrap intervals, also of paired differences, and how often chance makes those."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 DRAWS = 1000
+FLIPS = 10_000
 CONFIDENCE = 0.95
 
 
@@ -48,6 +49,18 @@ def all_and_moving(name: str, values: np.ndarray, moving: np.ndarray, rng: np.ra
 def paired(values: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
     """Return the mean and the interval of values - others, clip by clip: what all clips have in common drops out."""
     return bootstrap(values - others, rng)
+
+
+def sign_flips(differences: np.ndarray, rng: np.random.Generator, *, flips: int = FLIPS) -> float:
+    """Return the p of paired differences (b): the share of random signs with a mean at least as far from zero.
+
+    Under the hypothesis that the two are alike, each difference is as likely as its negative (Fisher 1935). What was
+    seen counts as one of the draws, so p is never 0.
+    """
+    signs = rng.choice(np.array([-1.0, 1.0]), size=(flips, len(differences)))
+    means = np.abs(signs @ differences)
+    seen = np.abs(differences.sum()) * (1 - 1e-12)
+    return float((1 + (means >= seen).sum()) / (1 + flips))
 
 
 def rounded(values: np.ndarray) -> list[Any]:

@@ -10,8 +10,9 @@ import numpy as np
 from ..simulator import Simulator
 from .clips import Clips
 from .intervals import CONFIDENCE, DRAWS
-from .probe import STACK, Panel, confusions, macro_f1
-from .subject import CLIPS_AT_ONCE
+from .panel import Panel
+from .probe import STACK, confusions, macro_f1
+from .subject import slices
 
 UNTOUCHED = ("real", "copy_last")  # rows that never went through the tokenizer
 
@@ -21,17 +22,41 @@ def read_actions(
 ) -> dict[str, np.ndarray]:
     """Return what the probe takes the actions for in each row of futures, uint8 (b n H W 3) -> int64 (b n).
 
-    A row `reconstruction`, of what is `real`, is added. What the tokenizer made is read after a context that it made
-    too: otherwise its own mark would begin with the first future frame.
+    A row `reconstruction`, of what is `real`, is added.
     """
-    before = np.maximum(np.arange(context - STACK + 1, context), 0)
-    past = clips.frames[:, before]
-    rebuilt = reconstruct(simulator, past)
     rows = {"real": futures["real"], "reconstruction": reconstruct(simulator, futures["real"]), **futures}
     folds = panel.folds(clips)
+    films = after_context(simulator, clips, rows, context=context)
+    return {row: panel.label(film, folds) for row, film in films.items()}
+
+
+def feature_distances(
+    panel: Panel, simulator: Simulator, clips: Clips, futures: Mapping[str, np.ndarray], *, context: int
+) -> dict[str, np.ndarray]:
+    """Return how far what the probe sees in each row of futures, uint8 (b n H W 3), is from the real: float64 (b n).
+
+    At each step 1 less the cosine of the angle between the features of the frame that is `real` and of the row's, each
+    seen with the two frames before it in its own row: 0 for the same, at most 1, as no feature is negative.
+    """
+    folds = panel.folds(clips)
+    films = after_context(simulator, clips, futures, context=context)
+    features = {row: panel.features(film, folds).astype(np.float64) for row, film in films.items()}
+    units = {row: x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9) for row, x in features.items()}
+    return {row: 1 - (unit * units["real"]).sum(-1) for row, unit in units.items() if row != "real"}
+
+
+def after_context(
+    simulator: Simulator, clips: Clips, futures: Mapping[str, np.ndarray], *, context: int
+) -> dict[str, np.ndarray]:
+    """Return each row of futures, uint8 (b n H W 3), behind the frames that the probe sees before it: (b 2+n H W 3).
+
+    What the tokenizer made stands behind a context that it made too: otherwise its own mark would begin with the first
+    future frame.
+    """
+    past = clips.frames[:, np.maximum(np.arange(context - STACK + 1, context), 0)]
+    rebuilt = reconstruct(simulator, past)
     return {
-        row: panel.label(np.concatenate([past if row in UNTOUCHED else rebuilt, future], axis=1), folds)
-        for row, future in rows.items()
+        row: np.concatenate([past if row in UNTOUCHED else rebuilt, future], axis=1) for row, future in futures.items()
     }
 
 
@@ -62,5 +87,5 @@ def f1_interval(counts: np.ndarray, rng: np.random.Generator) -> dict[str, float
 
 def reconstruct(simulator: Simulator, frames: np.ndarray) -> np.ndarray:
     """Return uint8 (b t H W 3) after the tokenizer."""
-    parts = [frames[i : i + CLIPS_AT_ONCE] for i in range(0, len(frames), CLIPS_AT_ONCE)]
+    parts = [frames[part] for part in slices(len(frames))]
     return np.concatenate([simulator.decode(simulator.tokenizer.encode(part)) for part in parts])

@@ -48,6 +48,32 @@ def split_distances(
     }
 
 
+def excess(rows: np.ndarray, others: np.ndarray, real: np.ndarray) -> tuple[float, float]:
+    """Return by how much `rows` are farther from the real than `others` are, and the variance of that over clips.
+
+    All are features (h n d) of the same n clips at h horizons, over which distances are averaged. A distance is the
+    mean over all pairs of clips (Gretton et al. 2012, eq. 4), so the variance follows from leaving out each clip in
+    turn (the jackknife of a U-statistic, Efron and Stein 1981): the fewer clips there are, the larger it is.
+
+    Raises:
+        ValueError: if there are fewer than 3 clips.
+    """
+    n = rows.shape[1]
+    if n < 3:
+        raise ValueError(f"a difference of kernel distances needs 3 clips, got {n}; draw more clips")
+    pairs = np.mean([_pairs(x, r) - _pairs(y, r) for x, y, r in zip(rows, others, real, strict=True)], axis=0)
+    np.fill_diagonal(pairs, 0)
+    means = pairs.sum(1) / (n - 1)
+    difference = float(means.mean())
+    return difference, float((n - 1) / n * np.square(2 * (difference - means) / (n - 2)).sum())
+
+
+def _pairs(features: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Return what each pair of clips contributes to the distance: (n d) twice -> (n n)."""
+    between = _kernel(features, real)
+    return _kernel(features, features) + _kernel(real, real) - between - between.T
+
+
 def joint(features: np.ndarray, actions: np.ndarray, num_actions: int) -> np.ndarray:
     """Return features (b d) with the actions (b) that were told beside them, (b d+a): frames that follow from another
     action than was told are then far, though each may be real by itself (DeVries et al. 2019).

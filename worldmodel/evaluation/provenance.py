@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from ..checkpoint import read_index
-from .subject import Subject
+from .subject import Recordings, Subject
+from .tokenizer_alone import TokenizerSubject, about_checkpoint
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,12 +52,14 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def checkpoint(directory: Path, subject: Subject) -> dict[str, Any]:
+def checkpoint(directory: Path, subject: Subject | TokenizerSubject) -> dict[str, Any]:
     """Return which world model it is: a SHA-256 over the shards and configs of both its models, and its size.
 
     Raises:
-        ValueError: if there is no dynamics checkpoint in `directory`.
+        ValueError: if there is no such checkpoint in `directory`.
     """
+    if isinstance(subject, TokenizerSubject):
+        return about_checkpoint(directory, subject)
     indices = [read_index(directory, kind="dynamics"), read_index(directory / "tokenizer", kind="tokenizer")]
     content = json.dumps([[index["config"], index["files"]] for index in indices], sort_keys=True)
     simulator = subject.simulator
@@ -71,7 +74,7 @@ def checkpoint(directory: Path, subject: Subject) -> dict[str, Any]:
     }
 
 
-def data(subject: Subject) -> dict[str, Any]:
+def data(subject: Recordings) -> dict[str, Any]:
     """Return which recordings they are."""
     dataset = subject.dataset
     return {
@@ -83,14 +86,19 @@ def data(subject: Subject) -> dict[str, Any]:
     }
 
 
-def settings(subject: Subject) -> dict[str, Any]:
+def settings(subject: Subject | TokenizerSubject) -> dict[str, Any]:
     """Return how the questions were asked."""
-    simulator = subject.simulator
-    return {
+    asked = {
         "clips": subject.num_clips,
         "context": subject.context,
         "seed": subject.seed,
         "quick": subject.quick,
+    }
+    if isinstance(subject, TokenizerSubject):
+        return asked
+    simulator = subject.simulator
+    return {
+        **asked,
         "temperature": simulator.temperature,
         "top_k": simulator.top_k,
         "precision": simulator.precision,

@@ -38,7 +38,7 @@ def render(outcome: Outcome, *, name: str) -> str:
         _verdict(metrics),
         "<h2>Where the bar is</h2>",
         _bars(bars(metrics)),
-        f"<h2>How to read it</h2><p>{ROWS}</p>",
+        f"<h2>How to read it</h2><p>{ROWS}</p>" if "dynamics" in metrics["checkpoint"]["parameters"] else "",
         *sections,
         _strips(outcome.pictures.get("strips", {}), metrics),
         _provenance(metrics),
@@ -60,7 +60,9 @@ def question(part: str) -> str:
 
 def _subtitle(metrics: Mapping[str, Any]) -> str:
     data, settings = metrics["data"], metrics["settings"]
-    clips = f"{settings['clips']} clips, {settings['context']} context frames, temperature {settings['temperature']:g}"
+    clips = f"{settings['clips']} clips, {settings['context']} context frames"
+    if "temperature" in settings:  # a tokenizer alone has none
+        clips += f", temperature {settings['temperature']:g}"
     quick = " A quick look: a tenth of the work, too noisy to compare." if settings["quick"] else ""
     return (
         f"{data['env']}, split {data['split']}: {data['episodes']} episodes; {clips}, seed {settings['seed']}.{quick}"

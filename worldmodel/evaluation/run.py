@@ -8,16 +8,18 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..rollouts.manifest import write_atomically
 from . import provenance
 from .subject import Report, Subject
 from .tables import is_picture
+from .tokenizer_alone import TokenizerSubject
 
 SCHEMA = 2
 METRICS = "metrics.json"
@@ -33,6 +35,9 @@ PARTS = {
     "speed": "speed",
 }
 PICTURES = {"strips": "strips"}  # made for the report like a part, but no number
+ALONE = ("speed",)  # parts that are only right where nothing else runs
+
+OnProgress = Callable[[str, int, int], None]  # is told of a part how much is done, of how much
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,22 +58,55 @@ class Answer:
     code: dict[str, str]
 
 
+class AskError(ValueError):
+    """A part could not be asked, and this is why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A part that can be asked, what identifies its answer, and the file that keeps it."""
+
+    part: str
+    key: str
+    file: Path
+
+    def kept(self) -> Answer | None:
+        """Return the answer that is already there."""
+        return read_answer(self.file, self.key)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Listener:
     """Is told how the questions go."""
 
-    on_progress: Callable[[str, int, int], None] = lambda part, done, total: None
+    on_progress: OnProgress = lambda part, done, total: None
     on_answer: Callable[[str, Answer], None] = lambda part, answer: None
     on_failure: Callable[[str, ValueError], None] = lambda part, error: None
 
 
+class Asker(Protocol):
+    """Asks questions, in processes of its own for instance: see crew.py."""
+
+    def ask(
+        self, questions: Sequence[Question], on_progress: OnProgress
+    ) -> Iterator[tuple[Question, Answer | AskError]]:
+        """Yield each question with its answer, or why there is none, in any order."""
+
+
 def evaluate(
-    subject: Subject, checkpoint: Path, out: Path, *, parts: Sequence[str], listener: Listener | None = None
+    subject: Subject | TokenizerSubject,
+    checkpoint: Path,
+    out: Path,
+    *,
+    parts: Sequence[str],
+    listener: Listener | None = None,
+    crew: Asker | None = None,
 ) -> Outcome:
     """Ask `parts`, keep each answer in `out`/parts at once, and write `out`/metrics.json.
 
     An answer that is already there is taken as it is where checkpoint, data, settings and the part's code are the
-    same. The metrics hold the answers of all parts that have one, also of those that are not asked this time.
+    same. The metrics hold the answers of all parts that have one, also of those that are not asked this time. A crew
+    asks everything but ALONE, which is asked here once the crew is done; without one everything is asked here in turn.
 
     Raises:
         ValueError: if a part does not exist or the checkpoint cannot be read.
@@ -84,27 +122,52 @@ def evaluate(
         "hardware": provenance.hardware(),
     }
     (out / "parts").mkdir(parents=True, exist_ok=True)
-    answers: dict[str, Answer] = {}
+    questions = [
+        Question(part=part, key=part_key(part, about), file=out / "parts" / f"{part}.json") for part in PARTS | PICTURES
+    ]
+    known = {question.part: kept for question in questions if (kept := question.kept())}
+    for part in parts:
+        if part in known:
+            listener.on_answer(part, known[part])
+    missing = [
+        question for question in questions if question.part in (*parts, *PICTURES) and question.part not in known
+    ]
     failures: dict[str, str] = {}
-    for part in PARTS | PICTURES:
-        key, file = part_key(part, about), out / "parts" / f"{part}.json"
-        answer = read_answer(file, key)
-        if answer is None and part in (*parts, *PICTURES):
-            try:
-                answer = _ask(part, key, subject, partial(listener.on_progress, part))
-                write_atomically(file, _dump(asdict(answer)))
-            except ValueError as error:  # the others can still be asked
-                failures[part] = str(error)
-                listener.on_failure(part, error)
-        if answer is not None:
-            answers[part] = answer
-            if part in parts:
-                listener.on_answer(part, answer)
+    with closing(_answers(missing, subject, crew, listener.on_progress)) as news:
+        for question, answer in news:
+            if isinstance(answer, AskError):
+                failures[question.part] = str(answer)
+                listener.on_failure(question.part, answer)
+                continue
+            known[question.part] = answer
+            if question.part in parts:
+                listener.on_answer(question.part, answer)
+    answers = {part: known[part] for part in PARTS | PICTURES if part in known}
     numbers = {part: answer for part, answer in answers.items() if part in PARTS}
     metrics = assemble(about, numbers, failures)
     write_atomically(out / METRICS, _dump(metrics))
     pictures = {part: found for part, answer in answers.items() if (found := _pictures(part, answer.result))}
     return Outcome(metrics=metrics, pictures=pictures)
+
+
+def _answers(
+    questions: Sequence[Question],
+    subject: Subject | TokenizerSubject,
+    crew: Asker | None,
+    on_progress: OnProgress,
+) -> Generator[tuple[Question, Answer | AskError], None, None]:
+    """Yield each question with its answer, or why there is none."""
+    together = [question for question in questions if question.part not in ALONE]
+    if crew and len(together) > 1:
+        yield from crew.ask(together, on_progress)
+        questions = [question for question in questions if question not in together]
+    for question in questions:
+        answer: Answer | AskError
+        try:
+            answer = ask(question, subject, partial(on_progress, question.part))
+        except ValueError as error:  # the others can still be asked
+            answer = AskError(str(error))
+        yield question, answer
 
 
 def part_key(part: str, about: dict[str, Any]) -> str:
@@ -162,14 +225,21 @@ def assemble(about: dict[str, Any], answers: dict[str, Answer], failures: dict[s
     }
 
 
-def _ask(part: str, key: str, subject: Subject, report: Report) -> Answer:
+def ask(question: Question, subject: Subject | TokenizerSubject, report: Report) -> Answer:
+    """Return what a part answers, and keep it.
+
+    Raises:
+        ValueError: if the part cannot be asked about this subject.
+    """
     report(0, 1)
     began = time.perf_counter()
-    result = _module(part).measure(subject, report)
+    result = _module(question.part).measure(subject, report)
     seconds = time.perf_counter() - began
     odd = list(not_finite(result))
-    assert not odd, f"{part} answers with what is no number: {odd}"
-    return Answer(key=key, result=rounded(result), seconds=seconds, code=provenance.code())
+    assert not odd, f"{question.part} answers with what is no number: {odd}"
+    answer = Answer(key=question.key, result=rounded(result), seconds=seconds, code=provenance.code())
+    write_atomically(question.file, _dump(asdict(answer)))
+    return answer
 
 
 def not_finite(value: Any, path: str = "") -> Iterator[str]:

@@ -11,6 +11,7 @@ import torch
 
 from .. import speed
 from ..roofline import Ceilings
+from ..runtime import choose_threads
 from ..sources import Context
 from .clips import draw_clips
 from .subject import Report, Subject
@@ -24,7 +25,9 @@ def measure(subject: Subject, report: Report) -> dict[str, Any]:
     """Return frames/s for each of BATCHES, all videos counted, and of one video the latency and the shares of a frame.
 
     The batches take turns, so that what else the machine does meets each of them; a figure is the median of the runs.
+    It has as many threads as are quickest here and now.
     """
+    choose_threads(subject.simulator.rehearse)
     simulator, context = subject.simulator, _context(subject)
     steps, repeats = (QUICK_STEPS, QUICK_REPEATS) if subject.quick else (STEPS, REPEATS)
     clocks: dict[int, list[speed.Clock]] = {batch: [] for batch in BATCHES}

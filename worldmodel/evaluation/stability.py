@@ -23,7 +23,7 @@ from ..types import FrameCodes
 from .circle import full_circle
 from .clips import Clips
 from .images import change, gradient_energy
-from .intervals import bootstrap
+from .intervals import bootstrap, rounded
 from .scoring import frame_nats, heard, past_features
 from .subject import Report, Subject
 
@@ -168,6 +168,18 @@ def by_horizon(imagined: Trace, real: Trace, rng: np.random.Generator) -> dict[s
     blocks = imagined.counts.shape[1]
     real_nats = float(real.nats.mean())
     nats = _blocks(imagined.nats, blocks)
+    alone = [code_distances(video[None], real.counts[:, 0], np.random.default_rng(0)) for video in imagined.counts]
+    by_video = {
+        "own_nats": nats,
+        "code_distance": np.array(alone),
+        **{
+            name: _blocks(_inside(values, known), blocks)
+            for name, values, known in (
+                ("change within real range", imagined.change, real.change),
+                ("sharpness within real range", imagined.sharpness, real.sharpness),
+            )
+        },
+    }
     return {
         "videos": len(imagined.change),
         "steps": [BLOCK * (block + 1) for block in range(blocks)],
@@ -178,6 +190,7 @@ def by_horizon(imagined: Trace, real: Trace, rng: np.random.Generator) -> dict[s
         "real_code_distance": real_distance(real.counts[:, 0], len(imagined.counts), rng),
         "change": _looks(imagined.change, real.change, blocks, rng),
         "sharpness": _looks(imagined.sharpness, real.sharpness, blocks, rng),
+        "per_clip": {name: rounded(values) for name, values in by_video.items()},
     }
 
 
@@ -190,15 +203,20 @@ def _blocks(values: np.ndarray, blocks: int) -> np.ndarray:
 def _looks(values: np.ndarray, real: np.ndarray, blocks: int, rng: np.random.Generator) -> dict[str, Any]:
     """Return the mean by block beside that of real frames, and the share of frames within the range of 90% of those."""
     low, high = np.quantile(real, RANGE)
-    inside = (values >= low) & (values <= high)
     return {
         "steps": [BLOCK * (block + 1) for block in range(blocks)],
         "imagined": bootstrap(_blocks(values, blocks), rng),
-        "within_real_range": bootstrap(_blocks(inside.astype(np.float64), blocks), rng),
+        "within_real_range": bootstrap(_blocks(_inside(values, real), blocks), rng),
         "real": float(real.mean()),
         "real_range_low": float(low),
         "real_range_high": float(high),
     }
+
+
+def _inside(values: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Return 1 where values (b n) are within the range of 90% of the real ones, else 0: float64 (b n)."""
+    low, high = np.quantile(real, RANGE)
+    return ((values >= low) & (values <= high)).astype(np.float64)
 
 
 def jensen_shannon(counts: np.ndarray, others: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from .clips import Clips
 from .subject import Report, Subject, Told, Untold
+from .tokenizer_alone import TokenizerSubject
 
 HORIZON = 10
 STEPS = (1, 2, 4, 6, 8, 10)
@@ -20,12 +21,15 @@ GAP = 3  # pixels
 ROWS = ("real", "reconstruction", "model", "no_actions")
 
 
-def measure(subject: Subject, report: Report) -> dict[str, Any]:
-    """Return the strips of the first moving clips: the actions, and one PNG for each of ROWS, as base64."""
+def measure(subject: Subject | TokenizerSubject, report: Report) -> dict[str, Any]:
+    """Return the strips of the first moving clips: the actions, and one PNG for each of ROWS, as base64.
+
+    Where there is no dynamics, only the first two.
+    """
     drawn = subject.clips(HORIZON, number=4 * NUM_CLIPS)
     moving_first = np.argsort(~drawn.moving, kind="stable")
     wanted = moving_first[: QUICK_CLIPS if subject.quick else NUM_CLIPS]
-    names = subject.simulator.action_names
+    names = subject.dataset.info.action_names
     strips = []
     for done, index in enumerate(wanted):
         report(done, len(wanted))
@@ -36,17 +40,20 @@ def measure(subject: Subject, report: Report) -> dict[str, Any]:
             {
                 "place": [int(number) for number in clip.places[0]],
                 "actions": [names[actions[step - 1]] for step in STEPS],
-                "rows": {row: encode_png(_side_by_side(rows[row])) for row in ROWS},
+                "rows": {row: encode_png(_side_by_side(rows[row])) for row in ROWS if row in rows},
             }
         )
     report(len(wanted), len(wanted))
     return {"strips": strips, "steps": list(STEPS)}
 
 
-def _rows(subject: Subject, clip: Clips) -> dict[str, np.ndarray]:
-    """Return the frames uint8 (n H W 3) of each of ROWS after the context of one clip."""
-    context, simulator = subject.context, subject.simulator
+def _rows(subject: Subject | TokenizerSubject, clip: Clips) -> dict[str, np.ndarray]:
+    """Return the frames uint8 (n H W 3) of each of ROWS that there is after the context of one clip."""
+    context = subject.context
     real, future = clip.frames[:, context:], clip.actions[:, context - 1 :]
+    if isinstance(subject, TokenizerSubject):
+        return {"real": real[0], "reconstruction": subject.tokenizer.decode(subject.tokenizer.encode(real))[0]}
+    simulator = subject.simulator
     asked = {"context": context, "seed": subject.seed}
     return {
         "real": real[0],

@@ -19,6 +19,8 @@ LABELS = {
     "psnr_moving": "PSNR on moving clips, dB",
     "ssim": "SSIM",
     "ssim_moving": "SSIM on moving clips",
+    "probe_feature_distance": "distance of the inverse-dynamics probe's features, lower is nearer",
+    "probe_feature_distance_moving": "distance of the inverse-dynamics probe's features on moving clips",
     "psnr_differences": "PSNR differences, dB",
     "psnr_differences_moving": "PSNR differences on moving clips, dB",
     "delta_psnr": "delta-PSNR, dB",
