@@ -42,10 +42,6 @@ def tiny_dynamics(*, codebook: torch.Tensor | None = None, **changes: object) ->
         "decoder_dim": 32,
         "head_dim": 16,
         "chain_dim": 16,
-        "motion_layer": 1,
-        "motion_dim": 16,
-        "reach_rows": 2,
-        "reach_columns": 3,
     }
     config = DynamicsConfig(**(settings | changes))  # type: ignore[arg-type]
     if codebook is None:

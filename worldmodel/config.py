@@ -125,11 +125,6 @@ class DynamicsConfig:
     context_dim: int = 192
     context_layers: int = 4
     gaze_layers: int = 1  # the first so many have a table of where to look under each action
-    motion_layer: int = 1  # blocks before the motion compensation; if there are not so many, it is before the last
-    motion_dim: int = 512
-    reach_rows: int = 6  # codes by which a patch may have moved up or down between two frames
-    reach_columns: int = 12  # and to the sides
-    action_history: int = 3  # actions that each frame is told: the last ones
     decoder_dim: int = 192
     decoder_layers: int = 2
     head_dim: int = 48
@@ -142,11 +137,8 @@ class DynamicsConfig:
         object.__setattr__(self, "action_names", tuple(self.action_names))
         require_positive(self, "frame_skip", "frames_per_second", "code_grid", "codebook_size", "code_dim", "patch")
         require_positive(self, "window", "context_dim", "context_layers", "decoder_dim", "decoder_layers", "chain_dim")
-        require_positive(self, "motion_dim", "reach_rows", "reach_columns", "action_history")
         if not self.action_names:
             raise ValueError("action_names must name at least one action")
-        if self.motion_layer < 0:
-            raise ValueError(f"motion_layer must be at least 0, got {self.motion_layer}")
         if self.code_grid % self.patch:
             raise ValueError(f"patch must divide the code grid {self.code_grid}, got {self.patch}")
         for name in ("context_dim", "decoder_dim"):

@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import DynamicsConfig
-from ..types import NO_ACTION
 from .cache import ContextCache
 from .layers import MLP, ActionGaze, Attention, FrozenGaze, attend, rotary_table, rotate, table
-from .motion import Motion, Origins
 
 
 class ContextBlock(nn.Module):
@@ -85,22 +83,17 @@ class ContextTransformer(nn.Module):
         # A frame, the frame before it (the velocity at once), and whether there is one before it.
         self.embed = nn.Linear(2 * channels + 1, config.context_dim)
         self.corruption = table(nn.Parameter(torch.zeros(config.context_dim)))
-        told = len(config.action_names) + 1
-        self.actions = table(nn.Parameter(0.02 * torch.randn(told, config.context_dim)))
-        self.history = config.action_history - 1
-        self.past_actions = table(nn.Parameter(torch.zeros(self.history, told, config.context_dim)))
+        self.actions = table(nn.Parameter(0.02 * torch.randn(len(config.action_names) + 1, config.context_dim)))
         self.positions = table(nn.Parameter(0.02 * torch.randn(config.num_patches, config.context_dim)))
         self.blocks = nn.ModuleList(
             ContextBlock(config, gazes=layer < config.gaze_layers) for layer in range(config.context_layers)
         )
-        self.motion = Motion(config)
-        self.motion_layer = min(config.motion_layer, config.context_layers - 1)
         self.register_buffer("rotary", rotary_table(config.patch_grid, config.head_dim), persistent=False)
 
     def forward(
         self, patches: Tensor, actions: Tensor, corruption: Tensor, cache: ContextCache | None = None
-    ) -> tuple[Tensor, Origins]:
-        """Return features (b t n d) of the frames that follow, and where their patches come from.
+    ) -> Tensor:
+        """Return features (b t n d) of the frames that follow.
 
         Args:
             patches: (b t n c), the vectors of each patch's codes.
@@ -111,41 +104,19 @@ class ContextTransformer(nn.Module):
         before = self._before(patches, cache)
         x = self.embed(torch.cat([patches, before], dim=-1))
         x = x + self.positions.to(x.dtype)
-        lags = self._lags(actions, cache)
         told = self.actions[actions] + corruption[:, None, None] * self.corruption
-        for lag, meaning in enumerate(self.past_actions):
-            told = told + meaning[lags[:, :, lag]]
         x = x + told.to(x.dtype).unsqueeze(2)
         for layer, block in enumerate(self.blocks):
-            if layer == self.motion_layer:
-                moved, carried, origins = self.motion(x.flatten(0, 1), self._grid(patches), lags.flatten(0, 1))
-                x = x + moved.view_as(x)
             x = block(x, actions, self.rotary, cache, layer)
         if cache is not None:
             cache.advance()
-        x = F.rms_norm(x, x.shape[-1:])
-        return torch.cat([x, carried.unflatten(0, x.shape[:2])], dim=-1), origins.unflatten(x.shape[:2])
+        return F.rms_norm(x, x.shape[-1:])
 
     def freeze(self, dtype: torch.dtype) -> None:
         """Do once what only training has to do for each frame: this transformer will imagine, and learn no more."""
         for block in self.blocks:
             if isinstance(block.gaze, ActionGaze):
                 block.gaze = FrozenGaze(block.gaze, dtype)
-
-    def _grid(self, patches: Tensor) -> Tensor:
-        """Return the vectors of each frame's codes by place: (b t n links*c) -> (b*t h w c)."""
-        p, g = self.motion.patch, self.motion.grid // self.motion.patch
-        return rearrange(patches, "b t (h w) (i j c) -> (b t) (h i) (w j) c", h=g, w=g, i=p, j=p)
-
-    def _lags(self, actions: Tensor, cache: ContextCache | None) -> Tensor:
-        """Return each frame's action after those before it, (b t lags+1): how fast a turn is depends on them."""
-        earlier = actions.new_full((len(actions), self.history), NO_ACTION)
-        if cache is not None:
-            earlier = earlier if cache.actions is None else cache.actions
-        sequence = torch.cat([earlier, actions], dim=1)
-        if cache is not None:
-            cache.actions = sequence[:, actions.shape[1] :]
-        return sequence.unfold(1, self.history + 1, 1)
 
     def _before(self, patches: Tensor, cache: ContextCache | None) -> Tensor:
         """Return the patches one frame earlier with a channel of ones, zeros where there is no earlier frame."""

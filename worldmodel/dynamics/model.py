@@ -18,13 +18,10 @@ from ..types import NO_ACTION, Actions, ActionsBetween, Codes, FrameActions, Fra
 from .cache import ContextCache
 from .context import ContextTransformer
 from .decoder import CodeDecoder
-from .motion import Origins
 from .order import Order
 from .sampling import sample
 
 ALONE_OF = 4  # one patch in so many teaches the context transformer's own prediction at a training step
-MOTION_OF = 2  # one frame in so many teaches the motion
-MOTION_WEIGHT = 0.03
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,6 @@ class DynamicsLosses:
     total: Tensor
     nll: Tensor  # of the model
     alone: Tensor  # of the context transformer's own prediction, all codes of a frame at once
-    motion: Tensor  # per patch: how badly the displacements explain the next frame
 
 
 class Dynamics(nn.Module):
@@ -79,16 +75,10 @@ class Dynamics(nn.Module):
     def features(self, codes: Codes, actions: Actions, *, corruption: Tensor | None = None,
                  cache: ContextCache | None = None) -> Tensor:  # fmt: skip
         """Return what is known of the frames that follow `codes` (b t h w) under `actions` (b t): (b t n d)."""
-        return self._outlook(codes, actions, corruption, cache)[0]
-
-    def _outlook(
-        self, codes: Codes, actions: Actions, corruption: Tensor | None, cache: ContextCache | None = None
-    ) -> tuple[Tensor, Origins]:
-        """Return the features, and where each patch comes from."""
         patches = self.vectors(self.to_patches(codes)).flatten(-2)
         if corruption is None:
             corruption = torch.zeros(len(codes), device=codes.device)
-        out: tuple[Tensor, Origins] = self.context(patches, actions, corruption, cache)
+        out: Tensor = self.context(patches, actions, corruption, cache)
         return out
 
     def logits(self, features: Tensor, codes: Codes) -> Tensor:
@@ -110,7 +100,7 @@ class Dynamics(nn.Module):
             past, corruption = self._corrupt(past, generator)
             forgotten = torch.rand(len(codes), generator=generator) < self.config.action_dropout
             actions = actions.masked_fill(forgotten.to(actions.device).unsqueeze(1), NO_ACTION)
-        features, origins = self._outlook(past, actions, corruption)
+        features = self.features(past, actions, corruption=corruption)
         patches = self.to_patches(codes[:, 1:])
         logits = self.decoder(features.flatten(0, 1), self.vectors(patches).flatten(0, 1))
         nll = _nats(logits, patches)
@@ -119,15 +109,7 @@ class Dynamics(nn.Module):
             shown = torch.randperm(self.config.num_patches, generator=generator)[: self.config.num_patches // ALONE_OF]
         shown = shown.to(codes.device)
         alone = _nats(self.decoder.head.predict_alone(features[:, :, shown]), patches[:, :, shown])
-        motion = self._motion_loss(origins, codes, generator)
-        return DynamicsLosses(nll + alone + MOTION_WEIGHT * motion, nll.detach(), alone.detach(), motion.detach())
-
-    def _motion_loss(self, origins: Origins, codes: Codes, generator: torch.Generator) -> Tensor:
-        """Return the loss of the motion over some of the frames: to compare all places of all frames takes too long."""
-        t = codes.shape[1] - 1
-        times = torch.randperm(t, generator=generator)[: max(1, t // MOTION_OF)].to(codes.device)
-        before, after = (self.vectors(codes[:, times + later]).flatten(0, 1) for later in (0, 1))
-        return self.context.motion.loss(origins.at(times), before, after)
+        return DynamicsLosses(nll + alone, nll.detach(), alone.detach())
 
     def forward(self, codes: Codes, actions: ActionsBetween, *, generator: torch.Generator) -> DynamicsLosses:
         """The same as `loss`: the name by which torch's wrappers for several processes call it."""

@@ -18,7 +18,6 @@ from ..runtime import autocast
 from ..simulator import Simulator
 from ..tokenizer.model import Tokenizer
 from ..types import NO_ACTION
-from .camera import fit_camera
 from .data import CodeClips, cached_codes, first_episodes
 from .optimizer import prepare
 from .tokenizer import save_tokenizer
@@ -58,9 +57,6 @@ class DynamicsStage:
             self.model = Dynamics(config, tokenizer.codebook.vectors)
         start = read(training.init, kind="dynamics").tensors if training.init else {}
         start.pop("code_vectors", None)  # those of this run's tokenizer stay
-        if "context.motion.camera.weight" not in start:
-            pairs = CodeClips(dataset, codes, clip=config.action_history + 1, episodes=episodes)
-            fit_camera(self.model, pairs, seed=training.seed)
         prepare(self.model, training, start)
 
     def identity(self) -> dict[str, Any]:
@@ -72,7 +68,7 @@ class DynamicsStage:
         codes, actions = self.clips.read(self.clips.training.draw(rng, self.batch))
         device = self.model.device
         losses = model(codes.to(device), actions.to(device), generator=generator)
-        return {"total": losses.total, "nats": losses.nll, "nats_alone": losses.alone, "motion": losses.motion}
+        return {"total": losses.total, "nats": losses.nll, "nats_alone": losses.alone}
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return nats per code over the held-out clips with the right, random and no actions.
