@@ -123,7 +123,7 @@ def test_samples_differ_and_the_first_is_the_models(subject: Subject, monkeypatc
     values = seen[0]
     assert values.shape == (fidelity.SAMPLES, 3, 3)
     np.testing.assert_allclose(values[0], np.array(found["per_clip"]["model"])[:3], atol=1e-4)
-    assert all(len(np.unique(values[:, clip, 2])) == fidelity.SAMPLES for clip in range(3))
+    assert all(len(np.unique(values[:, clip], axis=0)) == fidelity.SAMPLES for clip in range(3)), values
     spread = values.mean(2).max(0) - values.mean(2).min(0)
     between = np.abs(np.subtract.outer(values.mean((0, 2)), values.mean((0, 2)))).max()
     assert spread.max() < between  # a clip's samples stay with their clip
