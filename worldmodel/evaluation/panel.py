@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..rollouts import EpisodeDataset
@@ -85,7 +85,7 @@ def panel_for(subject: Recordings, report: Report = lambda done, total: None) ->
         panel = _kept(file, subject.dataset)
         if panel is None:
             panel = train_panel(subject.dataset, seed=subject.seed, quick=subject.quick, report=report)
-            write_atomically(file, safetensors.torch.save(_tensors(panel)))
+            write_atomically(file, save(_tensors(panel)))
     report(1, 1)
     return panel
 
@@ -131,7 +131,7 @@ def _kept(file: Path, dataset: EpisodeDataset) -> Panel | None:
     """Return the panel in `file`; None if there is none, or a damaged one."""
     names = tuple(dataset.info.action_names)
     try:
-        tensors = safetensors.torch.load(file.read_bytes())
+        tensors = load_file(file)
         probes = [Probe(len(names)).eval() for _ in range(min(FOLDS, len(dataset)))]
         for fold, probe in enumerate(probes):
             mine = {name.partition(".")[2]: tensor for name, tensor in tensors.items() if name.startswith(f"{fold}.")}
