@@ -42,6 +42,8 @@ def tiny_dynamics(*, codebook: torch.Tensor | None = None, **changes: object) ->
         "decoder_dim": 32,
         "head_dim": 16,
         "chain_dim": 16,
+        "motion_dim": 16,
+        "carried_dim": 4,
     }
     config = DynamicsConfig(**(settings | changes))  # type: ignore[arg-type]
     if codebook is None:
@@ -50,4 +52,5 @@ def tiny_dynamics(*, codebook: torch.Tensor | None = None, **changes: object) ->
     with torch.no_grad():
         for parameter in dynamics.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
+        dynamics.show(torch.rand(config.codebook_size, config.cell, config.cell, 3))
     return dynamics

@@ -125,6 +125,11 @@ class DynamicsConfig:
     context_dim: int = 192
     context_layers: int = 4
     gaze_layers: int = 1  # the first so many have a table of where to look under each action
+    cell: int = 4  # pixels to a side of what a code is taken to look like
+    motion_layer: int = 1  # blocks before the motion compensation; if there are not so many, it is before the last
+    motion_dim: int = 256  # of what reads a code off the warped painting
+    carried_dim: int = 64  # of what it says about a code
+    action_history: int = 4  # actions that each frame is told: the last ones
     decoder_dim: int = 192
     decoder_layers: int = 2
     head_dim: int = 48
@@ -137,8 +142,11 @@ class DynamicsConfig:
         object.__setattr__(self, "action_names", tuple(self.action_names))
         require_positive(self, "frame_skip", "frames_per_second", "code_grid", "codebook_size", "code_dim", "patch")
         require_positive(self, "window", "context_dim", "context_layers", "decoder_dim", "decoder_layers", "chain_dim")
+        require_positive(self, "cell", "motion_dim", "carried_dim", "action_history")
         if not self.action_names:
             raise ValueError("action_names must name at least one action")
+        if self.motion_layer < 0:
+            raise ValueError(f"motion_layer must be at least 0, got {self.motion_layer}")
         if self.code_grid % self.patch:
             raise ValueError(f"patch must divide the code grid {self.code_grid}, got {self.patch}")
         for name in ("context_dim", "decoder_dim"):
@@ -157,6 +165,11 @@ class DynamicsConfig:
     @property
     def codes_per_patch(self) -> int:
         return self.patch**2
+
+    @property
+    def carried(self) -> int:
+        """How many of a patch's features were carried along by the motion; they follow those of the context."""
+        return self.codes_per_patch * self.carried_dim
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,6 +192,7 @@ class TrainingConfig:
     gradient_clip: float = 1.0
     ema_decay: float = 0.999  # of the weights that are saved
     precision: str = "auto"  # "auto", "float32" or "bfloat16"
+    motion_steps: int = 1200  # at most, to fit the motion of the dynamics before its first step; fewer in short runs
     compile: bool = False  # torch.compile: a minute at the start, about 1.3 times the speed afterwards
     log_every_steps: int = 20
     save_every_minutes: float = 3.0
@@ -187,5 +201,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "minutes", "batch", "clip", "learning_rate", "log_every_steps")
+        if self.motion_steps < 0:
+            raise ValueError(f"motion_steps must be at least 0, got {self.motion_steps}")
         if self.precision not in {"auto", "float32", "bfloat16"}:
             raise ValueError(f"precision must be auto, float32 or bfloat16, got {self.precision!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import time
@@ -82,3 +83,10 @@ def _seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def single_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Return a context in which nothing is cast to half precision, autocast or not."""
+    if device.type == "meta":  # where operations are only counted
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, enabled=False)

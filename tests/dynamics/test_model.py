@@ -25,7 +25,7 @@ def test_cached_features_equal_the_full_pass(window: int) -> None:
     cache = dynamics.new_cache()
     for t in range(FRAMES):
         features = dynamics.observe(CODES[:, t], ACTIONS[:, t], cache)
-        torch.testing.assert_close(features, full[:, t], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(features, full[:, t], rtol=1e-4, atol=5e-5)
 
 
 def test_cache_is_bounded() -> None:
@@ -98,7 +98,7 @@ def test_raster_and_waves_agree_where_they_must() -> None:
     """The first wave sees one feature and nothing else: in every order the same weights give the same logits for it."""
     raster = tiny_dynamics(order="raster")
     shared = {name: value for name, value in raster.state_dict().items() if name != "decoder.codes.weight"}
-    features, vectors = torch.randn(1, 16, 32), torch.randn(1, 16, 4, 8)
+    features, vectors = torch.randn(1, 16, 32 + raster.config.carried), torch.randn(1, 16, 4, 8)
     expected = raster.decoder(features, vectors)
     for name in ("diagonal", "diagonal-look-right"):
         waves = tiny_dynamics(order=name)

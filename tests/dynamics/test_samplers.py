@@ -89,7 +89,7 @@ def test_bfloat16_stays_near_single_precision() -> None:
 def test_the_numpy_decoder_keeps_its_weights() -> None:
     """The engine is a snapshot: changing the model afterwards changes nothing that it draws."""
     dynamics = tiny_dynamics()
-    features, draws = torch.randn(1, 16, 32), noise(1, 16, 4, 16)
+    features, draws = torch.randn(1, 16, 32 + dynamics.config.carried), noise(1, 16, 4, 16)
     decoder = NumpyDecoder(dynamics.decoder, dynamics.code_vectors)
     before = decoder.sample(features, draws)
     with torch.no_grad():

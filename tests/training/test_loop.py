@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,16 @@ class Line:
         self.model: nn.Module = nn.Linear(3, 1)
         self.step = 0
         self.fail_at, self.interrupt_at = fail_at, interrupt_at
+        self.begun, self.interrupted_before = 0, False
         self.batches: list[Tensor] = []
 
     def identity(self) -> dict[str, Any]:
         return {"model": "line"}
+
+    def begin(self, *, signals: Sequence[int], visible: bool) -> None:
+        self.begun += 1
+        if self.interrupted_before:
+            raise KeyboardInterrupt
 
     def losses(
         self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
@@ -97,6 +103,20 @@ def test_resume_after_sigterm_equals_uninterrupted(tmp_path: Path) -> None:
     assert caught.value.number == signal.SIGTERM
     train(Line(), CONFIG, tmp_path / "parts", resume=True)
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_a_stage_begins_once(tmp_path: Path) -> None:
+    """A new run begins; a resumed one has begun; one that is interrupted at its beginning leaves nothing behind."""
+    interrupted = Line()
+    interrupted.interrupted_before = True
+    with pytest.raises(KeyboardInterrupt):
+        train(interrupted, CONFIG, tmp_path)
+    assert not list(tmp_path.iterdir())
+    first, second = Line(interrupt_at=4), Line()
+    with pytest.raises(Interrupted):
+        train(first, CONFIG, tmp_path)
+    train(second, CONFIG, tmp_path, resume=True)
+    assert (first.begun, second.begun) == (1, 0)
 
 
 def test_signal_handlers_are_given_back(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def main(args: argparse.Namespace) -> int:
             code_grid=tokenizer.config.code_grid,
             codebook_size=tokenizer.config.codebook_size,
             code_dim=tokenizer.config.code_dim,
+            cell=tokenizer.config.frame_size // tokenizer.config.code_grid,
         ),
         model_settings,
     )

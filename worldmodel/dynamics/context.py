@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import DynamicsConfig
+from ..types import NO_ACTION
 from .cache import ContextCache
 from .layers import MLP, ActionGaze, Attention, FrozenGaze, attend, rotary_table, rotate, table
+from .motion import Motion
 
 
 class ContextBlock(nn.Module):
@@ -83,20 +85,28 @@ class ContextTransformer(nn.Module):
         # A frame, the frame before it (the velocity at once), and whether there is one before it.
         self.embed = nn.Linear(2 * channels + 1, config.context_dim)
         self.corruption = table(nn.Parameter(torch.zeros(config.context_dim)))
-        self.actions = table(nn.Parameter(0.02 * torch.randn(len(config.action_names) + 1, config.context_dim)))
+        told = len(config.action_names) + 1
+        self.actions = table(nn.Parameter(0.02 * torch.randn(told, config.context_dim)))
+        self.history = config.action_history - 1
+        self.past_actions = table(nn.Parameter(torch.zeros(self.history, told, config.context_dim)))
         self.positions = table(nn.Parameter(0.02 * torch.randn(config.num_patches, config.context_dim)))
         self.blocks = nn.ModuleList(
             ContextBlock(config, gazes=layer < config.gaze_layers) for layer in range(config.context_layers)
         )
+        self.motion = Motion(config)
+        self.carried = nn.Linear(config.carried, config.context_dim, bias=False)
+        nn.init.zeros_(self.carried.weight)
+        self.motion_layer = min(config.motion_layer, config.context_layers - 1)
         self.register_buffer("rotary", rotary_table(config.patch_grid, config.head_dim), persistent=False)
 
     def forward(
-        self, patches: Tensor, actions: Tensor, corruption: Tensor, cache: ContextCache | None = None
-    ) -> Tensor:
-        """Return features (b t n d) of the frames that follow.
+        self, patches: Tensor, paintings: Tensor, actions: Tensor, corruption: Tensor, cache: ContextCache | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return features (b t n d) of the frames that follow, and their displacements (b t 2 H W), see `Motion`.
 
         Args:
             patches: (b t n c), the vectors of each patch's codes.
+            paintings: (b t 3 H W), what the codes look like.
             actions: (b t), what was done after each frame; -1 where it is not told.
             corruption: (b), the share of the codes that are random.
             cache: what earlier calls left behind; then one frame at a time, t = 1.
@@ -104,19 +114,36 @@ class ContextTransformer(nn.Module):
         before = self._before(patches, cache)
         x = self.embed(torch.cat([patches, before], dim=-1))
         x = x + self.positions.to(x.dtype)
+        lags = self._lags(actions, cache)
         told = self.actions[actions] + corruption[:, None, None] * self.corruption
+        for lag, meaning in enumerate(self.past_actions):
+            told = told + meaning[lags[:, :, lag]]
         x = x + told.to(x.dtype).unsqueeze(2)
+        carried, displacement = self.motion(paintings.flatten(0, 1), lags.flatten(0, 1))
+        carried, displacement = (part.unflatten(0, actions.shape) for part in (carried, displacement))
         for layer, block in enumerate(self.blocks):
+            if layer == self.motion_layer:
+                x = x + self.carried(carried)
             x = block(x, actions, self.rotary, cache, layer)
         if cache is not None:
             cache.advance()
-        return F.rms_norm(x, x.shape[-1:])
+        return torch.cat([F.rms_norm(x, x.shape[-1:]), carried.to(x.dtype)], dim=-1), displacement
 
     def freeze(self, dtype: torch.dtype) -> None:
         """Do once what only training has to do for each frame: this transformer will imagine, and learn no more."""
         for block in self.blocks:
             if isinstance(block.gaze, ActionGaze):
                 block.gaze = FrozenGaze(block.gaze, dtype)
+
+    def _lags(self, actions: Tensor, cache: ContextCache | None) -> Tensor:
+        """Return each frame's action after those before it, (b t lags+1): how fast a turn is depends on them."""
+        earlier = actions.new_full((len(actions), self.history), NO_ACTION)
+        if cache is not None:
+            earlier = earlier if cache.actions is None else cache.actions
+        sequence = torch.cat([earlier, actions], dim=1)
+        if cache is not None:
+            cache.actions = sequence[:, actions.shape[1] :]
+        return sequence.unfold(1, self.history + 1, 1)
 
     def _before(self, patches: Tensor, cache: ContextCache | None) -> Tensor:
         """Return the patches one frame earlier with a channel of ones, zeros where there is no earlier frame."""

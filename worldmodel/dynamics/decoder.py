@@ -55,12 +55,15 @@ class ChainHead(nn.Module):
         self.known = nn.ModuleList(nn.Linear(j * config.code_dim, self.dim, bias=False) for j in range(1, self.links))
         self.table = table(nn.Parameter(torch.randn(config.codebook_size, self.dim) * 0.1 * self.dim**-0.5))
         self.bias = nn.Parameter(torch.zeros(config.codebook_size))
+        # What was carried along needs no thinking: a straight way from the codes that were there to those that will be.
+        self.carried = nn.Linear(config.carried_dim, self.dim, bias=False)
+        nn.init.zeros_(self.carried.weight)
         # The feature's own prediction of all codes at once: the context transformer's own teacher.
         self.alone = nn.Linear(config.context_dim, self.links * self.dim)
 
-    def forward(self, state: Tensor, vectors: Tensor) -> Tensor:
+    def forward(self, state: Tensor, carried: Tensor, vectors: Tensor) -> Tensor:
         """Return logits (... links k) for states (... d), given the vectors of the true codes (... links c)."""
-        hidden = rearrange(self.state(state), "... (j d) -> ... j d", j=self.links)
+        hidden = rearrange(self.state(state) + self.carry(carried), "... (j d) -> ... j d", j=self.links)
         told = [torch.zeros_like(hidden[..., 0, :])]
         told += [link(vectors[..., :j, :].flatten(-2)) for j, link in enumerate(self.known, 1)]
         return self._logits(hidden + torch.stack(told, dim=-2))
@@ -73,7 +76,13 @@ class ChainHead(nn.Module):
 
     def predict_alone(self, features: Tensor) -> Tensor:
         """Return logits (... links k) from the context's features (... d) alone, all codes at once."""
-        return self._logits(rearrange(self.alone(features), "... (j d) -> ... j d", j=self.links))
+        seen, carried = features.split([self.alone.in_features, self.links * self.carried.in_features], dim=-1)
+        hidden = self.alone(seen) + self.carry(carried)
+        return self._logits(rearrange(hidden, "... (j d) -> ... j d", j=self.links))
+
+    def carry(self, carried: Tensor) -> Tensor:
+        """Return what was carried along (... links*c) as it is added to hidden states (... links*d), code by code."""
+        return self.carried(carried.unflatten(-1, (self.links, -1))).flatten(-2)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return F.linear(F.relu(hidden).square(), self.table, self.bias)
@@ -93,6 +102,8 @@ class CodeDecoder(nn.Module):
         self.order = order
         channels = config.codes_per_patch * config.code_dim + 1
         self.features = nn.Linear(config.context_dim, config.decoder_dim)
+        self.carried = nn.Linear(config.carried, config.decoder_dim, bias=False)
+        nn.init.zeros_(self.carried.weight)
         self.codes = nn.Linear(order.neighbours.shape[1] * channels, config.decoder_dim, bias=False)
         self.blocks: Sequence[DecoderBlock] = nn.ModuleList(  # type: ignore[assignment]
             DecoderBlock(config) for _ in range(config.decoder_layers)
@@ -108,14 +119,20 @@ class CodeDecoder(nn.Module):
         """Return logits (b n links k), each given the codes of earlier waves and the earlier codes of its own patch.
 
         Args:
-            features: (b n d) of the context transformer.
+            features: (b n d) of the context transformer, what was carried along among them.
             vectors: (b n links c), the vectors of the frame's true codes.
         """
-        x = self.features(features) + self.codes(self._known(_marked(vectors), self.neighbours))
+        inputs, carried = self._inputs(features)
+        x = inputs + self.codes(self._known(_marked(vectors), self.neighbours))
         for block in self.blocks:
             x = block(x, self.rotary, self.mask)
-        out: Tensor = self.head(F.rms_norm(x, x.shape[-1:]), vectors)
+        out: Tensor = self.head(F.rms_norm(x, x.shape[-1:]), carried, vectors)
         return out
+
+    def _inputs(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what features (... d) say to the states (... d), and what was carried along (... c)."""
+        seen, carried = features.split([self.config.context_dim, self.config.carried], dim=-1)
+        return self.features(seen) + self.carried(carried), carried
 
     def _known(self, marked: Tensor, neighbours: Tensor) -> Tensor:
         """Return the vectors of the neighbours (m p) of some positions from marked (b n+1 c): (b m p*c)."""
@@ -126,13 +143,14 @@ class CodeDecoder(nn.Module):
         """Return the codes (b n links) of a frame, sampled wave by wave.
 
         Args:
-            features: (b n d) of the context transformer.
+            features: (b n d) of the context transformer, what was carried along among them.
             code_vectors: (k c), the vector of each code.
             pick: chooses codes (b m) from logits (b m k), given the positions (m) and which of the patch's codes it is.
         """
         b, n, _ = features.shape
         config = self.config
-        inputs = self.features(features)
+        inputs, carried = self._inputs(features)
+        carried = self.head.carry(carried)
         codes = torch.zeros(b, n, config.codes_per_patch, dtype=torch.int64, device=features.device)
         marked = code_vectors.new_zeros(b, n + 1, config.codes_per_patch * config.code_dim + 1)
         heads = config.decoder_dim // config.head_dim
@@ -143,16 +161,23 @@ class CodeDecoder(nn.Module):
             rotary = self.rotary[:, positions]
             for layer, block in enumerate(self.blocks):
                 x = block.step(x, rotary, caches[layer], bounds)
-            chosen, vectors = self._sample_chain(F.rms_norm(x, x.shape[-1:]), code_vectors, positions, pick)
+            chosen, vectors = self._sample_chain(
+                F.rms_norm(x, x.shape[-1:]), carried[:, positions], code_vectors, positions, pick
+            )
             codes[:, positions] = chosen
             marked[:, positions] = F.pad(vectors, (0, 1), value=1.0)
         return codes
 
     def _sample_chain(
-        self, state: Tensor, code_vectors: Tensor, positions: Tensor, pick: Callable[[Tensor, Tensor, int], Tensor]
+        self,
+        state: Tensor,
+        carried: Tensor,
+        code_vectors: Tensor,
+        positions: Tensor,
+        pick: Callable[[Tensor, Tensor, int], Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Return the codes (b m links) of one wave's patches and their vectors (b m links*c)."""
-        hidden = rearrange(self.head.state(state), "b m (j d) -> b m j d", j=self.head.links)
+        hidden = rearrange(self.head.state(state) + carried, "b m (j d) -> b m j d", j=self.head.links)
         codes: list[Tensor] = []
         vectors: list[Tensor] = []
         for j in range(self.head.links):

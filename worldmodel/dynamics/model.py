@@ -22,6 +22,7 @@ from .order import Order
 from .sampling import sample
 
 ALONE_OF = 4  # one patch in so many teaches the context transformer's own prediction at a training step
+MOTION_WEIGHT = 1.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class DynamicsLosses:
     total: Tensor
     nll: Tensor  # of the model
     alone: Tensor  # of the context transformer's own prediction, all codes of a frame at once
+    motion: Tensor  # how far the warped painting is from the next: see `Motion.loss`
 
 
 class Dynamics(nn.Module):
@@ -40,6 +42,7 @@ class Dynamics(nn.Module):
     """
 
     code_vectors: Tensor
+    appearances: Tensor
 
     def __init__(self, config: DynamicsConfig, codebook: Tensor) -> None:
         super().__init__()
@@ -53,6 +56,7 @@ class Dynamics(nn.Module):
         self.decoder = CodeDecoder(config, self.order)
         codebook = codebook.detach().float()
         self.register_buffer("code_vectors", (codebook - codebook.mean(0)) / codebook.std(0).clamp(min=1e-6))
+        self.register_buffer("appearances", torch.zeros(config.codebook_size, 3, config.cell, config.cell))
 
     @property
     def device(self) -> torch.device:
@@ -72,13 +76,29 @@ class Dynamics(nn.Module):
         """Return the vector of each code: int64 (...) -> (... c)."""
         return F.embedding(patches, self.code_vectors)
 
+    def show(self, appearances: Tensor) -> None:
+        """Tell the model what each code looks like: the mean colours (k cell cell 3) of its place in decoded frames."""
+        colours = appearances.float().movedim(-1, 1)
+        mean, deviation = colours.mean((0, 2, 3), keepdim=True), colours.std((0, 2, 3), keepdim=True)
+        self.appearances.copy_((colours - mean) / deviation.clamp(min=1e-6))
+
+    def paint(self, codes: Codes) -> Tensor:
+        """Return what codes (b t h w) look like, code by code, in standardised colours: (b t 3 H W)."""
+        return rearrange(self.appearances[codes], "b t h w c i j -> b t c (h i) (w j)")
+
     def features(self, codes: Codes, actions: Actions, *, corruption: Tensor | None = None,
                  cache: ContextCache | None = None) -> Tensor:  # fmt: skip
         """Return what is known of the frames that follow `codes` (b t h w) under `actions` (b t): (b t n d)."""
+        return self._outlook(codes, actions, corruption, cache)[0]
+
+    def _outlook(
+        self, codes: Codes, actions: Actions, corruption: Tensor | None, cache: ContextCache | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the features, and by how much the view is displaced."""
         patches = self.vectors(self.to_patches(codes)).flatten(-2)
         if corruption is None:
             corruption = torch.zeros(len(codes), device=codes.device)
-        out: Tensor = self.context(patches, actions, corruption, cache)
+        out: tuple[Tensor, Tensor] = self.context(patches, self.paint(codes), actions, corruption, cache)
         return out
 
     def logits(self, features: Tensor, codes: Codes) -> Tensor:
@@ -100,7 +120,7 @@ class Dynamics(nn.Module):
             past, corruption = self._corrupt(past, generator)
             forgotten = torch.rand(len(codes), generator=generator) < self.config.action_dropout
             actions = actions.masked_fill(forgotten.to(actions.device).unsqueeze(1), NO_ACTION)
-        features = self.features(past, actions, corruption=corruption)
+        features, displacement = self._outlook(past, actions, corruption)
         patches = self.to_patches(codes[:, 1:])
         logits = self.decoder(features.flatten(0, 1), self.vectors(patches).flatten(0, 1))
         nll = _nats(logits, patches)
@@ -109,7 +129,14 @@ class Dynamics(nn.Module):
             shown = torch.randperm(self.config.num_patches, generator=generator)[: self.config.num_patches // ALONE_OF]
         shown = shown.to(codes.device)
         alone = _nats(self.decoder.head.predict_alone(features[:, :, shown]), patches[:, :, shown])
-        return DynamicsLosses(nll + alone, nll.detach(), alone.detach())
+        motion = self._motion_loss(displacement, codes)
+        return DynamicsLosses(nll + alone + MOTION_WEIGHT * motion, nll.detach(), alone.detach(), motion.detach())
+
+    def _motion_loss(self, displacement: Tensor, codes: Codes) -> Tensor:
+        """Return how badly displacements (b t-1 2 H W) explain codes (b t h w)."""
+        paintings = self.paint(codes)
+        before, after = paintings[:, :-1].flatten(0, 1), paintings[:, 1:].flatten(0, 1)
+        return self.context.motion.loss(displacement.flatten(0, 1), before, after)
 
     def forward(self, codes: Codes, actions: ActionsBetween, *, generator: torch.Generator) -> DynamicsLosses:
         """The same as `loss`: the name by which torch's wrappers for several processes call it."""

@@ -31,7 +31,9 @@ class NumpyDecoder:
         place[-1] = len(order.sequence)
         self.neighbours = place[order.neighbours[order.sequence]]
         self.code_vectors = _array(code_vectors)
-        self.features = (_transposed(decoder.features.weight), _array(decoder.features.bias))
+        self.seen = decoder.config.context_dim  # features that are the context's own; the others were carried along
+        self.features = np.concatenate([_transposed(decoder.features.weight), _transposed(decoder.carried.weight)])
+        self.bias = _array(decoder.features.bias)
         self.codes = _transposed(decoder.codes.weight)
         rotary = _array(decoder.rotary)[:, order.sequence]
         self.blocks = [_Block(block, rotary) for block in decoder.blocks]
@@ -47,7 +49,9 @@ class NumpyDecoder:
         """
         b, n, _ = features.shape
         rows = features.float().numpy()[:, self.sequence]
-        inputs = rows @ self.features[0] + self.features[1]
+        inputs = rows @ self.features
+        inputs += self.bias
+        carried = self.head.carry(rows[..., self.seen :])
         scores = noise.numpy()[:, self.sequence] * np.float32(temperature)
         if not top_k:
             scores += self.head.bias
@@ -61,18 +65,19 @@ class NumpyDecoder:
             x += inputs[:, start:end].reshape(x.shape)
             for block, cache in zip(self.blocks, caches, strict=True):
                 block.step(x, cache, start, end)
-            drawn, vectors = self._chain(_normalised(x), scores[:, start:end], top_k)
+            drawn, vectors = self._chain(_normalised(x), carried[:, start:end], scores[:, start:end], top_k)
             codes[:, start:end] = drawn.reshape(b, -1, self.links)
             marked[:, start:end, :-1] = vectors.reshape(b, end - start, -1)
         result = np.empty_like(codes)
         result[:, self.sequence] = codes
         return torch.from_numpy(result)
 
-    def _chain(self, state: Array, scores: Array, top_k: int) -> tuple[NDArray[np.int64], Array]:
+    def _chain(self, state: Array, carried: Array, scores: Array, top_k: int) -> tuple[NDArray[np.int64], Array]:
         """Return the codes (m links) of one wave's patches and their vectors (m links*c)."""
         m, c = len(state), self.code_vectors.shape[1]
         scores = scores.reshape(m, self.links, -1)
         hidden = self.head.hidden(state)
+        hidden += carried.reshape(hidden.shape)
         codes = np.empty((m, self.links), np.int64)
         vectors = np.empty((m, self.links * c), np.float32)
         for j in range(self.links):
@@ -138,16 +143,23 @@ class _Head:
 
     def __init__(self, head: ChainHead) -> None:
         self.links, self.dim = head.links, head.dim
-        self.state = (_transposed(head.state.weight), _array(head.state.bias))
+        self.state = _transposed(head.state.weight)
+        self.bias_of_state = _array(head.state.bias)
+        self.carried = _transposed(head.carried.weight)
         self.known = [_transposed(link.get_parameter("weight")) for link in head.known]
         self.table = _transposed(head.table)
         self.bias = _array(head.bias)
 
     def hidden(self, state: Array) -> Array:
-        """Return (m links dim) of states (m d)."""
-        hidden = state @ self.state[0]
-        hidden += self.state[1]
-        return hidden.reshape(-1, self.links, self.dim)
+        """Return (m links dim) of states (m d), without what was carried along and the bias."""
+        return (state @ self.state).reshape(-1, self.links, self.dim)
+
+    def carry(self, carried: Array) -> Array:
+        """Return what was carried along (... links*c) as hidden states take it, with their bias: (... links*dim)."""
+        codes = carried.reshape(*carried.shape[:-1], self.links, -1) @ self.carried
+        hidden: Array = codes.reshape(*carried.shape[:-1], -1)
+        hidden += self.bias_of_state
+        return hidden
 
     def logits(self, hidden: Array, vectors: Array) -> Array:
         """Return logits (m k), without their bias, of the code after those with `vectors` (m j*c)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..simulator import Simulator
 from ..tokenizer.model import Tokenizer
 from ..types import NO_ACTION
 from .data import CodeClips, cached_codes, first_episodes
+from .motion import appearances, fit_motion, fit_steps
 from .optimizer import prepare
 from .tokenizer import save_tokenizer
 
@@ -56,8 +58,19 @@ class DynamicsStage:
             torch.manual_seed(training.seed)
             self.model = Dynamics(config, tokenizer.codebook.vectors)
         start = read(training.init, kind="dynamics").tensors if training.init else {}
-        start.pop("code_vectors", None)  # those of this run's tokenizer stay
+        for own in ("code_vectors", "appearances"):  # those of this run's tokenizer stay
+            start.pop(own, None)
         prepare(self.model, training, start)
+        self.moves = "context.motion.camera" in start
+        self.training = training
+        self.recent = CodeClips(dataset, codes, clip=config.action_history + 1, episodes=episodes)
+
+    def begin(self, *, signals: Sequence[int], visible: bool) -> None:
+        """Learn what codes look like, and how the view moves, unless the run starts from a model that knows."""
+        self.model.show(appearances(self.tokenizer, self.recent))
+        steps = 0 if self.moves else fit_steps(self.training)
+        if steps:
+            fit_motion(self.model, self.recent, seed=self.training.seed, steps=steps, signals=signals, visible=visible)
 
     def identity(self) -> dict[str, Any]:
         return {"model": self.model.config, **self.fingerprints}
@@ -68,7 +81,7 @@ class DynamicsStage:
         codes, actions = self.clips.read(self.clips.training.draw(rng, self.batch))
         device = self.model.device
         losses = model(codes.to(device), actions.to(device), generator=generator)
-        return {"total": losses.total, "nats": losses.nll, "nats_alone": losses.alone}
+        return {"total": losses.total, "nats": losses.nll, "nats_alone": losses.alone, "motion": losses.motion}
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return nats per code over the held-out clips with the right, random and no actions.

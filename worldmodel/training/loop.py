@@ -11,6 +11,7 @@ import math
 import signal
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,6 +39,13 @@ class Stage(Protocol):
 
     def identity(self) -> dict[str, Any]:
         """Return what must not change when a run is resumed: configs, and JSON-ready values."""
+
+    def begin(self, *, signals: Sequence[int], visible: bool) -> None:
+        """Do what comes once before the first step of a new run: the same in every process.
+
+        Raises:
+            KeyboardInterrupt: if a signal comes before it is done.
+        """
 
     def losses(
         self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
@@ -104,6 +112,8 @@ class _Run:
         self.rank = self.accelerator.process_index
         self.main = self.accelerator.is_main_process
         stage.model.to(self.device)
+        if not resume:
+            stage.begin(signals=signals, visible=self.main)
         self.mean = averaged(stage.model, config.ema_decay)
         self.optimizers = make_optimizers(stage.model, config)
         self.identity = {**stage.identity(), "training": _lasting(config), "processes": self.accelerator.num_processes}

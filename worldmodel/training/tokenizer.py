@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -51,6 +51,9 @@ class FrameStage(Generic[Model]):
 
     def identity(self) -> dict[str, Any]:
         return {"model": self.model.config, "data": self.fingerprint}
+
+    def begin(self, *, signals: Sequence[int], visible: bool) -> None:
+        """Nothing comes before the first step."""
 
     def draw(self, rng: np.random.Generator) -> Tensor:
         """Return a batch of training clips: uint8 (b t H W 3)."""

@@ -1,0 +1,114 @@
+"""Before the dynamics learns anything else: what codes look like, and how the view moves under each action.
+
+Displacements are learnt by gradient, which finds a match only where it nearly looks already. So coarse paintings are
+compared at first, in which everything is near, and finer ones one after the other.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn, optim
+from torch.nn import functional as F
+
+from ..config import TrainingConfig
+from ..dynamics.model import Dynamics
+from ..dynamics.motion import LEVELS
+from ..runtime import autocast
+from ..tokenizer.model import Tokenizer
+from ..types import NO_ACTION
+from .data import CodeClips
+
+BATCH = 8
+CAMERA_RATE = 2e-2
+READER_RATE = 3e-3
+WARMUP = 30
+FORGOTTEN = 0.1  # clips whose actions are not told, and as many of which only the last is
+SHOWN = 256  # frames from which the codes' looks are taken
+STEPS_A_MINUTE = 40  # of training that follows: a tenth of its time at most
+STEPS_A_STEP = 2
+
+
+@torch.no_grad()
+def appearances(tokenizer: Tokenizer, clips: CodeClips) -> Tensor:
+    """Return what each code looks like: the mean colours of its place in decoded frames (k cell cell 3), in 0..1.
+
+    A code that does not occur looks like the mean of all.
+    """
+    codes = torch.cat([clips.read([place])[0] for place in clips.training.spread(SHOWN)])[:, :1]
+    with autocast(tokenizer.device):
+        frames = torch.from_numpy(tokenizer.decode(codes.to(tokenizer.device))).float() / 255
+    count, cell = tokenizer.config.codebook_size, tokenizer.config.frame_size // tokenizer.config.code_grid
+    places = frames.flatten(0, 1).unfold(1, cell, cell).unfold(2, cell, cell)  # (b h w 3 cell cell)
+    colours, kinds = places.flatten(0, 2).movedim(1, -1), codes.flatten()
+    sums = torch.zeros(count, cell, cell, 3).index_add_(0, kinds, colours)
+    counts = torch.bincount(kinds, minlength=count).view(-1, 1, 1, 1)
+    return torch.where(counts > 0, sums / counts.clamp(min=1), colours.mean(0))
+
+
+def fit_steps(training: TrainingConfig) -> int:
+    """Return how many steps to fit the motion before a run as long as `training` says."""
+    return int(min(training.motion_steps, STEPS_A_MINUTE * training.minutes, STEPS_A_STEP * training.steps))
+
+
+def fit_motion(
+    model: Dynamics, clips: CodeClips, *, seed: int, steps: int, signals: Sequence[int] = (), visible: bool = False
+) -> None:
+    """Fit `model`'s motion, and what reads codes off it, to clips of one frame more than the history of actions.
+
+    The codes are read by a table of its own, which is thrown away: what is carried along is what it needs.
+
+    Args:
+        model: changed in place; only the weights of its motion.
+        clips: where to draw from.
+        seed: of what is drawn.
+        steps: of the optimizer.
+        signals: those that came so far; one of them ends the fit.
+        visible: whether to show the progress, on stderr.
+
+    Raises:
+        KeyboardInterrupt: when a signal came.
+    """
+    motion = model.context.motion
+    camera = [motion.actions, motion.camera]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        read = nn.Linear(model.config.carried_dim, model.config.codebook_size).to(model.device)
+    reader = [*motion.window.parameters(), *motion.read.parameters(), *read.parameters()]
+    groups = [{"params": camera, "lr": CAMERA_RATE}, {"params": reader, "lr": READER_RATE}]
+    optimizer = optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0)
+    schedule = optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / WARMUP, 2 * (1 - step / steps))
+    )
+    rng = np.random.default_rng([seed, 1])
+    columns = (TextColumn("fitting the motion"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not visible) as bar:
+        for step in bar.track(range(steps)):
+            if signals:
+                raise KeyboardInterrupt(signal.Signals(signals[-1]).name)
+            codes, actions = (part.to(model.device) for part in clips.read(clips.training.draw(rng, BATCH)))
+            _forget(actions, rng)
+            before, after = model.paint(codes[:, -2:]).unbind(1)
+            optimizer.zero_grad()
+            with autocast(model.device):
+                carried, displacement = motion(before, actions)
+                logits = read(carried.unflatten(-1, (model.config.codes_per_patch, -1)))
+            finest = LEVELS[::-1][min(len(LEVELS) - 1, 2 * len(LEVELS) * step // steps)]
+            moved = motion.loss(displacement, before, after, finest=finest)
+            nll = F.cross_entropy(logits.flatten(0, -2).float(), model.to_patches(codes[:, -1:]).flatten())
+            (moved + nll).backward()
+            optimizer.step()
+            schedule.step()
+    model.zero_grad(set_to_none=True)
+
+
+def _forget(actions: Tensor, rng: np.random.Generator) -> None:
+    """Forget the actions (b lags) of some clips, and those of some others but for the last."""
+    chance = torch.from_numpy(rng.random(len(actions))).to(actions.device)
+    actions[chance < 2 * FORGOTTEN, :-1] = NO_ACTION
+    actions[chance < FORGOTTEN] = NO_ACTION
