@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -171,8 +172,9 @@ def test_batches_depend_on_seed_and_step(tmp_path: Path) -> None:
 
 def test_what_a_run_leaves(tmp_path: Path) -> None:
     """The checkpoint's metrics say how it came about, the log has a row a step, the sheet exists."""
-    train(Line(), CONFIG, tmp_path)
+    train(Line(), dataclasses.replace(CONFIG, init="/home/somebody/runs/first"), tmp_path)
     metrics = json.loads((tmp_path / "model.json").read_text())
+    assert metrics["training"]["init"] == "first"  # and not whose disk it lay on
     assert metrics["step"] == 12
     assert metrics["training"]["seed"] == 0
     assert metrics["held_out"]["error"] > 0

@@ -213,17 +213,23 @@ class _Run:
     def _save(self) -> None:
         if not self.main:
             return
+        training = {"init": _name(self.config.init), "processes": self.accelerator.num_processes}
         metrics = {
             "step": self.progress.step,
             "frames": self.progress.frames,
             "minutes": round(self.progress.seconds / 60, 2),
             "held_out": self.progress.metrics,
-            "training": to_dict(self.config) | {"processes": self.accelerator.num_processes},
+            "training": to_dict(self.config) | training,
         }
         self.stage.save(self.mean.module, self.out, metrics)
         save_state(
             self.out, self.stage.model, self.mean, self.optimizers, config=self.identity, progress=vars(self.progress)
         )
+
+
+def _name(directory: str) -> str:
+    """Return a directory's own name: a checkpoint says what it started from, not whose disk that lay on."""
+    return Path(directory).name if directory else ""
 
 
 def _lasting(config: TrainingConfig) -> TrainingConfig:
