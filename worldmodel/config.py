@@ -205,3 +205,20 @@ class TrainingConfig:
             raise ValueError(f"motion_steps must be at least 0, got {self.motion_steps}")
         if self.precision not in {"auto", "float32", "bfloat16"}:
             raise ValueError(f"precision must be auto, float32 or bfloat16, got {self.precision!r}")
+
+
+MAX_PROCESSES = 256
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What `worldmodel evaluate` is rarely told otherwise."""
+
+    context: int = 6  # real frames the model is given
+    temperature: float = 1.0  # of sampling
+    processes: int = 0  # questions asked at once, each in a process of one thread; 0 means one a core, at most 4
+
+    def __post_init__(self) -> None:
+        require_positive(self, "context")
+        if not 0 <= self.processes <= MAX_PROCESSES:
+            raise ValueError(f"processes must be 0 (automatic) to {MAX_PROCESSES}, got {self.processes}")

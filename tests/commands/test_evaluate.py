@@ -20,7 +20,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The options that name a tiny model and a recorded toy world."""
     root = tmp_path_factory.mktemp("world")
     checkpoint, data = save_simulator(root / "c"), record_toy(root / "d")
-    return ["evaluate", "--checkpoint", str(checkpoint), "--data", str(data), "--context", "3", "--processes", "1"]
+    return [
+        "evaluate",
+        "--checkpoint",
+        str(checkpoint),
+        "--data",
+        str(data),
+        "--set",
+        "context=3",
+        "--set",
+        "processes=1",
+    ]
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answers: dict[str, Any]) -> None:
@@ -90,9 +100,9 @@ def test_a_part_that_cannot_be_asked(
         (["--only", "fidelty"], 2, "no part named 'fidelty'; did you mean 'fidelity'?"),
         (["--only", ""], 2, "no part named ''"),
         (["--clips", "1"], 2, "--clips must be at least 2, got 1"),
-        (["--context", "0"], 2, "--context must be at least 1, got 0"),
-        (["--processes", "-1"], 2, "--processes must be 0 (automatic) to 256, got -1"),
-        (["--temperature", "-1"], 1, "temperature"),
+        (["--set", "context=0"], 2, "context must be above 0, got 0"),
+        (["--set", "processes=-1"], 2, "processes must be 0 (automatic) to 256, got -1"),
+        (["--set", "temperature=-1"], 1, "temperature"),
         (["--data", "nowhere"], 1, "nowhere"),
         (["--checkpoint", "nowhere"], 1, "no dynamics checkpoint at nowhere"),
     ],

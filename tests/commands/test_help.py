@@ -17,7 +17,7 @@ FLAGS = {
     "train-tokenizer": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer-kind",
     "train-dynamics": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer",
     "imagine": "--action --checkpoint --context --from --out --seed --steps --temperature --top-k --truth",
-    "evaluate": "--checkpoint --clips --context --data --only --out --processes --quick --seed --temperature",
+    "evaluate": "--checkpoint --clips --data --only --out --quick --seed --set",
     "compare": "",
     "inspect": "",
     "preview": "--episodes --frames --out",

@@ -82,7 +82,7 @@ def test_what_goes_wrong_in_a_part_is_its_own(tmp_path: Path) -> None:
 def test_an_interrupted_command_leaves_no_process(tmp_path: Path) -> None:
     """Ctrl-C reaches all processes of a terminal: one line, exit code 130, what is finished is kept, nobody is left."""
     checkpoint, data = save_simulator(tmp_path / "c"), record_toy(tmp_path / "d")
-    words = ["--checkpoint", checkpoint, "--data", data, "--context", "3", "--processes", "2", "--out", "out"]
+    words = ["--checkpoint", checkpoint, "--data", data, "--set", "context=3", "--set", "processes=2", "--out", "out"]
     command = [sys.executable, "-P", "-m", "worldmodel", "evaluate", *map(str, words)]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -32,7 +32,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ask(world: Path, checkpoint: str, *more: str) -> int:
-    words = ["--checkpoint", str(world / checkpoint), "--data", str(world / "d"), "--context", "2", "--processes", "1"]
+    words = [
+        "--checkpoint",
+        str(world / checkpoint),
+        "--data",
+        str(world / "d"),
+        "--set",
+        "context=2",
+        "--set",
+        "processes=1",
+    ]
     return main(["evaluate", *words, *more])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from ..config import EvaluationConfig
     from ..evaluation.crew import Crew
     from ..evaluation.run import Answer, Listener, Outcome
     from ..evaluation.subject import Subject
@@ -37,25 +39,26 @@ def parser(prog: str) -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, default=Path("evaluated"), metavar="DIR", help="of the numbers and the page")
     p.add_argument("--only", metavar="PART,PART", help="ask only these questions, e.g. fidelity,control")
     p.add_argument("--clips", type=int, default=128, metavar="N", help="how many clips to draw at most")
-    p.add_argument("--context", type=int, default=6, metavar="N", help="real frames the model is given")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of the clips and of the imagination")
-    p.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of sampling")
-    p.add_argument(
-        "--processes",
-        type=int,
-        default=0,
-        metavar="N",
-        help="ask N questions at once, each in a process of one thread; 0 means one a core, at most 4",
-    )
     p.add_argument("--quick", action="store_true", help="a tenth of the work: to see that it works, not to compare")
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other setting: context=6 (real frames the model is given), temperature=1.0, processes=0 "
+        "(questions asked at once, 0 means one a core, at most 4)",
+    )
     return p
 
 
 def main(args: argparse.Namespace) -> int:
     """Ask, print each answer as it comes, write metrics.json and report.html; exit code 1 if a part cannot be asked."""
-    for name, least in (("clips", 2), ("context", 1)):
-        if getattr(args, name) < least:
-            raise cli.UsageError(f"--{name} must be at least {least}, got {getattr(args, name)}")
+    if args.clips < 2:
+        raise cli.UsageError(f"--clips must be at least 2, got {args.clips}")
+    from ..config import EvaluationConfig
+
+    config = cli.override(EvaluationConfig(), args.set)
     from rich.console import Console
     from rich.progress import Progress
 
@@ -66,9 +69,9 @@ def main(args: argparse.Namespace) -> int:
 
     checkpoint = Path(args.checkpoint or PRETRAINED)
     parts = _parts(args.only, checkpoint)
-    number = _processes(args)
-    subject = _subject(args, checkpoint)
-    crew = _crew(args, checkpoint, subject, number)
+    make = partial(_subject, args, config, checkpoint)
+    subject = make()
+    crew = _crew(make, subject, _processes(args, config))
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
@@ -98,7 +101,7 @@ def _parts(only: str | None, checkpoint: Path) -> list[str]:
     return parts
 
 
-def _subject(args: argparse.Namespace, checkpoint: Path) -> Subject | TokenizerSubject:
+def _subject(args: argparse.Namespace, config: EvaluationConfig, checkpoint: Path) -> Subject | TokenizerSubject:
     from ..evaluation import tokenizer_alone
     from ..evaluation.subject import Subject
     from ..rollouts import EpisodeDataset
@@ -106,7 +109,7 @@ def _subject(args: argparse.Namespace, checkpoint: Path) -> Subject | TokenizerS
 
     how: dict[str, Any] = {
         "num_clips": args.clips,
-        "context": args.context,
+        "context": config.context,
         "seed": args.seed,
         "quick": args.quick,
         "cache": args.out / "parts",
@@ -115,22 +118,22 @@ def _subject(args: argparse.Namespace, checkpoint: Path) -> Subject | TokenizerS
     if tokenizer_alone.kind(checkpoint):
         tokenizer = tokenizer_alone.load(checkpoint)
         return tokenizer_alone.TokenizerSubject(tokenizer=tokenizer, dataset=EpisodeDataset(data), **how)
-    simulator = Simulator.from_pretrained(checkpoint, temperature=args.temperature)
+    simulator = Simulator.from_pretrained(checkpoint, temperature=config.temperature)
     return Subject(simulator=simulator, dataset=EpisodeDataset(data), **how)
 
 
-def _processes(args: argparse.Namespace) -> int:
+def _processes(args: argparse.Namespace, config: EvaluationConfig) -> int:
     """Return how many processes ask: those of a GPU would only wait for each other."""
     import torch
 
-    from ..training.launch import MAX_PROCESSES, choose_processes
+    from ..training.launch import choose_processes
 
-    if not 0 <= args.processes <= MAX_PROCESSES:
-        raise cli.UsageError(f"--processes must be 0 (automatic) to {MAX_PROCESSES}, got {args.processes}")
-    return args.processes or (1 if torch.cuda.is_available() else choose_processes(args.out, resume=False))
+    return config.processes or (1 if torch.cuda.is_available() else choose_processes(args.out, resume=False))
 
 
-def _crew(args: argparse.Namespace, checkpoint: Path, subject: Subject | TokenizerSubject, number: int) -> Crew | None:
+def _crew(
+    make: Callable[[], Subject | TokenizerSubject], subject: Subject | TokenizerSubject, number: int
+) -> Crew | None:
     """Return the processes that ask, None if it is this one alone; choose the threads of this one."""
     import torch
 
@@ -141,7 +144,7 @@ def _crew(args: argparse.Namespace, checkpoint: Path, subject: Subject | Tokeniz
         choose_threads(subject.rehearse)
         return None
     torch.set_num_threads(1)
-    return Crew(partial(_subject, args, checkpoint), number)
+    return Crew(make, number)
 
 
 def _name(args: argparse.Namespace) -> str:

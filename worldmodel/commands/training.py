@@ -49,10 +49,11 @@ def train_in_processes(args: argparse.Namespace) -> int | None:
         UsageError: if so many processes cannot be.
         ProcessError: if one of them failed.
     """
+    from ..config import MAX_PROCESSES
     from ..training import launch
 
-    if not 0 <= args.processes <= launch.MAX_PROCESSES:
-        raise UsageError(f"--processes must be 0 (automatic) to {launch.MAX_PROCESSES}, got {args.processes}")
+    if not 0 <= args.processes <= MAX_PROCESSES:
+        raise UsageError(f"--processes must be 0 (automatic) to {MAX_PROCESSES}, got {args.processes}")
     if launch.is_launched():
         return None
     number = args.processes or launch.choose_processes(Path(args.out), resume=args.resume)

@@ -94,8 +94,8 @@ def table_of_bars(metrics: Metrics) -> str:
 def provenance(metrics: Metrics) -> str:
     """Return where the numbers come from, in a sentence for each."""
     settings, data, machine = metrics["settings"], metrics["data"], metrics["hardware"]
-    options = f"--clips {settings['clips']} --context {settings['context']} --seed {settings['seed']}"
-    options += f" --temperature {settings['temperature']:g}"
+    options = f"--clips {settings['clips']} --seed {settings['seed']}"
+    options += f" --set context={settings['context']} --set temperature={settings['temperature']:g}"
     checkpoint = metrics["checkpoint"]["fingerprint"][:12]
     commit = metrics["code"].get("commit", "an unknown commit")
     lines = [

@@ -21,11 +21,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from ..config import MAX_PROCESSES
 from .stopping import stop_signals
 
 STATE = Path("training", "config.json")  # of a saved run, below its directory: see training/state.py
 MAX_AUTOMATIC = 4  # on a CPU; more, if somebody says so
-MAX_PROCESSES = 256
 GRACE_SECONDS = 5.0  # from SIGTERM to SIGKILL: who waits for the gradients of a process that is gone hears no SIGTERM
 POLL_SECONDS = 0.05
 TAIL_LINES = 30
