@@ -119,8 +119,9 @@ def test_bad_checkpoints(world: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         index = json.loads((model / "config.json").read_text())
         index["config"]["tokenizer"] = "0" * 64
         (model / "config.json").write_text(json.dumps(index))
-    assert imagine(world, "--checkpoint", model) == 1
+    assert imagine(world, "--checkpoint", model, "--out", tmp_path / "videos") == 1
     captured = capsys.readouterr()
+    assert not (tmp_path / "videos").exists()
     assert str(model) in captured.err
     assert captured.err.count("\n") == 1
 
