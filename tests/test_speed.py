@@ -64,6 +64,7 @@ def test_flops_of_the_waves_by_hand(simulator: Simulator) -> None:
     decoder, config = simulator.dynamics.decoder, simulator.dynamics.config
     linear = sum(layer.weight.numel() for layer in decoder.modules() if isinstance(layer, torch.nn.Linear))
     linear -= decoder.head.alone.weight.numel()  # training only
+    linear += (config.codes_per_patch - 1) * decoder.head.carried.weight.numel()  # once a code
     table = decoder.head.table.numel() * config.codes_per_patch
     attention = 2 * config.num_patches * config.decoder_dim * config.decoder_layers
     assert flops == 2 * config.num_patches * (linear + table + attention)

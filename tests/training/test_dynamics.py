@@ -65,7 +65,9 @@ def test_the_dynamics_run_resumes_bitwise(tmp_path: Path) -> None:
     data = EpisodeDataset(record_toy(tmp_path / "data", episodes=4))
     tokenizer = train_tokenizer(data, tmp_path / "t", steps=3)
     for until, out, resume in ((4, "whole", False), (2, "parts", False), (4, "parts", True)):
-        config = TrainingConfig(batch=2, clip=6, learning_rate=1e-3, muon_learning_rate=5e-3, steps=until, cooldown=0.0)
+        config = TrainingConfig(
+            batch=2, clip=6, learning_rate=1e-3, muon_learning_rate=5e-3, steps=until, cooldown=0.0, motion_steps=4
+        )
         train(make_stage(data, tokenizer, config, tmp_path / "codes"), config, tmp_path / out, resume=resume)
     whole, parts = (read(tmp_path / out / "training", kind="training").tensors for out in ("whole", "parts"))
     assert whole.keys() == parts.keys()
