@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 Config = TypeVar("Config")
 
+MAX_PROCESSES = 256
+
 
 def to_dict(config: object) -> dict[str, Any]:
     """Return a dataclass as JSON-ready values (tuples become lists)."""
@@ -192,7 +194,7 @@ class TrainingConfig:
     gradient_clip: float = 1.0
     ema_decay: float = 0.999  # of the weights that are saved
     precision: str = "auto"  # "auto", "float32" or "bfloat16"
-    motion_steps: int = 1200  # at most, to fit the motion of the dynamics before its first step; fewer in short runs
+    motion_steps: int = 1200  # at most, to fit the motion of the dynamics before its first step; fewer for few minutes
     compile: bool = False  # torch.compile: a minute at the start, about 1.3 times the speed afterwards
     log_every_steps: int = 20
     save_every_minutes: float = 3.0
@@ -205,9 +207,6 @@ class TrainingConfig:
             raise ValueError(f"motion_steps must be at least 0, got {self.motion_steps}")
         if self.precision not in {"auto", "float32", "bfloat16"}:
             raise ValueError(f"precision must be auto, float32 or bfloat16, got {self.precision!r}")
-
-
-MAX_PROCESSES = 256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,9 @@ def train_tokenizer(data: EpisodeDataset, out: Path, *, steps: int) -> Tokenizer
     return Tokenizer.from_pretrained(out)
 
 
-def make_stage(data: EpisodeDataset, tokenizer: Tokenizer, config: TrainingConfig, cache: Path) -> DynamicsStage:
+def make_stage(
+    data: EpisodeDataset, tokenizer: Tokenizer, config: TrainingConfig, cache: Path, **changes: int
+) -> DynamicsStage:
     model = DynamicsConfig(
         action_names=data.info.action_names,
         frame_skip=data.info.frame_skip,
@@ -41,6 +44,7 @@ def make_stage(data: EpisodeDataset, tokenizer: Tokenizer, config: TrainingConfi
         head_dim=32,
         chain_dim=32,
     )
+    model = dataclasses.replace(model, **changes)
     return DynamicsStage(data, tokenizer, model, config, cache=cache, tokenizer_metrics={"psnr": 1.0})
 
 
@@ -48,7 +52,7 @@ def test_a_run_saves_what_the_simulator_loads(tmp_path: Path) -> None:
     """The checkpoint is complete by itself: tokenizer, actions, frame skip, fingerprints, metrics, sheet."""
     data = EpisodeDataset(record_toy(tmp_path / "data", episodes=4))
     tokenizer = train_tokenizer(data, tmp_path / "t", steps=3)
-    config = TrainingConfig(batch=2, clip=6, learning_rate=1e-3, muon_learning_rate=5e-3, steps=2)
+    config = TrainingConfig(batch=2, clip=6, learning_rate=1e-3, muon_learning_rate=5e-3, steps=2, motion_steps=4)
     train(make_stage(data, tokenizer, config, tmp_path / "codes"), config, tmp_path / "m")
     simulator = Simulator.from_pretrained(tmp_path / "m")
     assert simulator.action_names == data.info.action_names
@@ -72,6 +76,36 @@ def test_the_dynamics_run_resumes_bitwise(tmp_path: Path) -> None:
     whole, parts = (read(tmp_path / out / "training", kind="training").tensors for out in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_the_motion_is_fitted_where_nothing_is_known_of_it(tmp_path: Path) -> None:
+    """A start without the motion's weights does not count as one that knows; a motion that is to stay is left alone."""
+    data = EpisodeDataset(record_toy(tmp_path / "data", episodes=4))
+    tokenizer = train_tokenizer(data, tmp_path / "t", steps=3)
+    config = TrainingConfig(batch=2, clip=6, learning_rate=1e-3, steps=1, motion_steps=4)
+    train(make_stage(data, tokenizer, config, tmp_path / "codes"), config, tmp_path / "first")
+
+    def fitted(**changes: str) -> bool:
+        stage = make_stage(data, tokenizer, dataclasses.replace(config, **changes), tmp_path / "codes")
+        before = stage.model.context.motion.camera.detach().clone()
+        stage.begin(signals=[], visible=False)
+        assert stage.model.appearances.any()
+        return not torch.equal(stage.model.context.motion.camera, before)
+
+    first = str(tmp_path / "first")
+    assert fitted()
+    assert not fitted(init=first)
+    assert fitted(init=first, init_only="decoder.")
+    assert not fitted(init=first, init_only="decoder.", trained="decoder.")
+
+
+def test_a_cell_that_is_not_the_tokenizers_is_refused(tmp_path: Path) -> None:
+    """What a code looks like is as large as its place in the frame; another size is named, with the right one."""
+    data = EpisodeDataset(record_toy(tmp_path / "data", episodes=4))
+    tokenizer = train_tokenizer(data, tmp_path / "t", steps=3)
+    config = TrainingConfig(batch=2, clip=6, learning_rate=1e-3, steps=1)
+    with pytest.raises(ValueError, match=r"cell must be 4, .* got 8"):
+        make_stage(data, tokenizer, config, tmp_path / "codes", cell=8)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,7 +135,7 @@ def cached_codes(dataset: EpisodeDataset, tokenizer: Tokenizer, *, directory: Pa
     if len(missing):
         codes = np.load(path, mmap_mode="r+")
         first = np.concatenate([[0], np.cumsum(dataset.lengths)])
-        for index in _with_progress(missing, visible=processes.is_main_process):
+        for index in with_progress(missing.tolist(), "encoding episodes", visible=processes.is_main_process):
             _encode_episode(dataset, tokenizer, index, codes[first[index] : first[index + 1]])
             codes.flush()
             marks[index] = True
@@ -158,9 +158,8 @@ def _encode_episode(dataset: EpisodeDataset, tokenizer: Tokenizer, index: int, c
         codes[start:stop] = grids[0].cpu().numpy()
 
 
-def _with_progress(episodes: np.ndarray, *, visible: bool) -> Iterator[int]:
-    """Yield episodes, with a progress bar on stderr."""
-    columns = (TextColumn("encoding episodes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def with_progress(items: Sequence[int], text: str, *, visible: bool) -> Iterator[int]:
+    """Yield items, with a progress bar on stderr."""
+    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not visible) as bar:
-        for index in bar.track(episodes):
-            yield int(index)
+        yield from bar.track(items)

@@ -57,18 +57,23 @@ class DynamicsStage:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             self.model = Dynamics(config, tokenizer.codebook.vectors)
+        if config.cell * config.code_grid != tokenizer.config.frame_size:
+            cell = tokenizer.config.frame_size // config.code_grid
+            raise ValueError(f"cell must be {cell}, the pixels to a side of this tokenizer's codes, got {config.cell}")
         start = read(training.init, kind="dynamics").tensors if training.init else {}
         for own in ("code_vectors", "appearances"):  # those of this run's tokenizer stay
             start.pop(own, None)
-        prepare(self.model, training, start)
-        self.moves = "context.motion.camera" in start
+        taken = prepare(self.model, training, start)
+        # A motion that starts from another run's is known; one that is not to be trained stays as it is.
+        motion = {f"context.motion.{name}": part for name, part in self.model.context.motion.named_parameters()}
+        self.motion_is_open = not motion.keys() <= taken and all(part.requires_grad for part in motion.values())
         self.training = training
         self.recent = CodeClips(dataset, codes, clip=config.action_history + 1, episodes=episodes)
 
     def begin(self, *, signals: Sequence[int], visible: bool) -> None:
-        """Learn what codes look like, and how the view moves, unless the run starts from a model that knows."""
+        """Learn what codes look like, and how the view moves if the run does not start from a model that knows."""
         self.model.show(appearances(self.tokenizer, self.recent))
-        steps = 0 if self.moves else fit_steps(self.training)
+        steps = fit_steps(self.training) if self.motion_is_open else 0
         if steps:
             fit_motion(self.model, self.recent, seed=self.training.seed, steps=steps, signals=signals, visible=visible)
 

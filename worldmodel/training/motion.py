@@ -11,8 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn, optim
 from torch.nn import functional as F
 
@@ -22,7 +20,7 @@ from ..dynamics.motion import LEVELS
 from ..runtime import autocast
 from ..tokenizer.model import Tokenizer
 from ..types import NO_ACTION
-from .data import CodeClips
+from .data import CodeClips, with_progress
 
 BATCH = 8
 CAMERA_RATE = 2e-2
@@ -31,7 +29,6 @@ WARMUP = 30
 FORGOTTEN = 0.1  # clips whose actions are not told, and as many of which only the last is
 SHOWN = 256  # frames from which the codes' looks are taken
 STEPS_A_MINUTE = 40  # of training that follows: a tenth of its time at most
-STEPS_A_STEP = 2
 
 
 @torch.no_grad()
@@ -52,8 +49,11 @@ def appearances(tokenizer: Tokenizer, clips: CodeClips) -> Tensor:
 
 
 def fit_steps(training: TrainingConfig) -> int:
-    """Return how many steps to fit the motion before a run as long as `training` says."""
-    return int(min(training.motion_steps, STEPS_A_MINUTE * training.minutes, STEPS_A_STEP * training.steps))
+    """Return how many steps to fit the motion before a run of so many minutes.
+
+    It does not depend on the steps: a run that is made longer in steps equals one that was as long from the start.
+    """
+    return int(min(training.motion_steps, STEPS_A_MINUTE * training.minutes))
 
 
 def fit_motion(
@@ -86,24 +86,22 @@ def fit_motion(
         optimizer, lambda step: min(1.0, (step + 1) / WARMUP, 2 * (1 - step / steps))
     )
     rng = np.random.default_rng([seed, 1])
-    columns = (TextColumn("fitting the motion"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not visible) as bar:
-        for step in bar.track(range(steps)):
-            if signals:
-                raise KeyboardInterrupt(signal.Signals(signals[-1]).name)
-            codes, actions = (part.to(model.device) for part in clips.read(clips.training.draw(rng, BATCH)))
-            _forget(actions, rng)
-            before, after = model.paint(codes[:, -2:]).unbind(1)
-            optimizer.zero_grad()
-            with autocast(model.device):
-                carried, displacement = motion(before, actions)
-                logits = read(carried.unflatten(-1, (model.config.codes_per_patch, -1)))
-            finest = LEVELS[::-1][min(len(LEVELS) - 1, 2 * len(LEVELS) * step // steps)]
-            moved = motion.loss(displacement, before, after, finest=finest)
-            nll = F.cross_entropy(logits.flatten(0, -2).float(), model.to_patches(codes[:, -1:]).flatten())
-            (moved + nll).backward()
-            optimizer.step()
-            schedule.step()
+    for step in with_progress(range(steps), "fitting the motion", visible=visible):
+        if signals:
+            raise KeyboardInterrupt(signal.Signals(signals[-1]).name)
+        codes, actions = (part.to(model.device) for part in clips.read(clips.training.draw(rng, BATCH)))
+        _forget(actions, rng)
+        before, after = model.paint(codes[:, -2:]).unbind(1)
+        optimizer.zero_grad()
+        with autocast(model.device):
+            carried, displacement = motion(before, actions)
+            logits = read(carried.unflatten(-1, (model.config.codes_per_patch, -1)))
+        finest = LEVELS[::-1][min(len(LEVELS) - 1, 2 * len(LEVELS) * step // steps)]
+        moved = motion.loss(displacement, before, after, finest=finest)
+        nll = F.cross_entropy(logits.flatten(0, -2).float(), model.to_patches(codes[:, -1:]).flatten())
+        (moved + nll).backward()
+        optimizer.step()
+        schedule.step()
     model.zero_grad(set_to_none=True)
 
 

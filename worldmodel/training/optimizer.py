@@ -11,8 +11,8 @@ from torch.optim.swa_utils import AveragedModel
 from ..config import TrainingConfig
 
 
-def prepare(model: nn.Module, config: TrainingConfig, start: dict[str, Tensor]) -> None:
-    """Give `model` what it starts from, and freeze the weights that are not to be trained.
+def prepare(model: nn.Module, config: TrainingConfig, start: dict[str, Tensor]) -> set[str]:
+    """Give `model` what it starts from, freeze the weights that are not to be trained, return the names it was given.
 
     Raises:
         ValueError: if nothing of `start` fits, or no weight is left to train.
@@ -31,6 +31,7 @@ def prepare(model: nn.Module, config: TrainingConfig, start: dict[str, Tensor]) 
         parameter.requires_grad_(parameter.requires_grad and name.startswith(config.trained))
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"no weight's name begins with {config.trained!r}; names begin with {_roots(state)}")
+    return set(fitting)
 
 
 def _roots(names: Iterable[str]) -> str:
