@@ -44,6 +44,7 @@ def tiny_dynamics(*, codebook: torch.Tensor | None = None, **changes: object) ->
         "chain_dim": 16,
         "motion_dim": 16,
         "carried_dim": 4,
+        "belief_dim": 16,
     }
     config = DynamicsConfig(**(settings | changes))  # type: ignore[arg-type]
     if codebook is None:

@@ -85,12 +85,18 @@ def test_the_decoder_runs_only_after_the_last_code(monkeypatch: pytest.MonkeyPat
     assert events == ["encoder"] + 6 * ["codes"] + ["decoder"]
 
 
-def test_a_long_context_equals_its_reach() -> None:
-    """Frames older than the model's reach change nothing."""
+def test_of_a_long_context_only_the_belief_remembers_the_beginning() -> None:
+    """Frames older than the reach of the windows change nothing but the belief, which takes in every one."""
     simulator = make()
     reach = simulator.window * simulator.dynamics.config.context_layers
     frames = RNG.integers(0, 256, (1, reach + 4, 32, 32, 3), dtype=np.uint8)
     actions = RNG.integers(0, 4, (1, reach + 3))
+    simulator.reset(frames, actions)
+    codes = simulator.tokenizer.encode(frames)
+    whole = simulator.dynamics.believe(codes[:, :-1], torch.from_numpy(actions))
+    torch.testing.assert_close(simulator._cache.belief, whole[:, -1], atol=2e-2, rtol=0)
+    torch.nn.init.zeros_(simulator.dynamics.context.motion.expected.weight)
+    simulator = Simulator(simulator.tokenizer, simulator.dynamics)
     long = simulator.imagine(frames, actions, FUTURE[:1]).codes
     short = simulator.imagine(frames[:, 3:], actions[:, 3:], FUTURE[:1]).codes
     assert torch.equal(long, short)

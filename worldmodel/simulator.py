@@ -126,8 +126,11 @@ class Simulator:
         b, t = codes.shape[:2]
         actions = self._check_actions(actions, (b, t - 1))
         self._cache = self.dynamics.new_cache()
-        # Frames beyond the window would leave no trace.
+        # Frames beyond the window leave no trace but in the belief.
         first = max(0, t - self.window * self.dynamics.config.context_layers)
+        for i in range(first):
+            with autocast(self.dynamics.device, precision=self.precision):
+                self._frozen.believe(codes[:, i : i + 1], actions[:, i : i + 1], self._cache)
         for i in range(first, t - 1):
             self._observe(codes[:, i], actions[:, i])
         self._latest = codes[:, -1]

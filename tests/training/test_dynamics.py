@@ -43,6 +43,7 @@ def make_stage(
         decoder_dim=64,
         head_dim=32,
         chain_dim=32,
+        belief_dim=64,
     )
     model = dataclasses.replace(model, **changes)
     return DynamicsStage(data, tokenizer, model, config, cache=cache, tokenizer_metrics={"psnr": 1.0})

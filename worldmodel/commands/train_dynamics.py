@@ -24,8 +24,7 @@ def main(args: argparse.Namespace) -> int:
     from ..rollouts import EpisodeDataset
     from ..runtime import default_device
     from ..tokenizer.model import Tokenizer
-    from ..training.dynamics import DEFAULTS, DynamicsStage
-    from ..training.loop import train
+    from ..training.dynamics import DEFAULTS, DynamicsStage, train_dynamics
 
     dataset = EpisodeDataset(args.data)
     tokenizer = Tokenizer.from_pretrained(args.tokenizer).to(default_device())
@@ -45,4 +44,4 @@ def main(args: argparse.Namespace) -> int:
     metrics = read_index(args.tokenizer, kind="tokenizer")["metrics"]
     cache = Path(args.data) / "codes"
     stage = DynamicsStage(dataset, tokenizer, config, training, cache=cache, tokenizer_metrics=metrics)
-    return report(args, lambda: train(stage, training, Path(args.out), resume=args.resume))
+    return report(args, lambda: train_dynamics(stage, training, Path(args.out), resume=args.resume))

@@ -15,6 +15,7 @@ class ContextCache:
 
     def __init__(self, layers: int, window: int) -> None:
         self.window = window
+        self.belief: Tensor | None = None  # (b d), what is believed after the last frame and its action
         self.last: Tensor | None = None  # the last frame's patches
         self.actions: Tensor | None = None  # (b lags), the actions before the one that is told next
         self.count = 0  # frames taken in

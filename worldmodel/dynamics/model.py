@@ -15,9 +15,11 @@ from ..checkpoint import load_weights, read
 from ..config import DynamicsConfig, from_dict
 from ..runtime import use_bfloat16
 from ..types import NO_ACTION, Actions, ActionsBetween, Codes, FrameActions, FrameCodes
+from .belief import Belief
 from .cache import ContextCache
 from .context import ContextTransformer
 from .decoder import CodeDecoder
+from .motion import paint
 from .order import Order
 from .sampling import sample
 
@@ -54,6 +56,7 @@ class Dynamics(nn.Module):
         self.order = Order(config.order, config.patch_grid)
         self.context = ContextTransformer(config)
         self.decoder = CodeDecoder(config, self.order)
+        self.belief = Belief(config).requires_grad_(False)  # it learns alone, before the rest: training/belief.py
         codebook = codebook.detach().float()
         self.register_buffer("code_vectors", (codebook - codebook.mean(0)) / codebook.std(0).clamp(min=1e-6))
         self.register_buffer("appearances", torch.zeros(config.codebook_size, 3, config.cell, config.cell))
@@ -84,7 +87,7 @@ class Dynamics(nn.Module):
 
     def paint(self, codes: Codes) -> Tensor:
         """Return what codes (b t h w) look like, code by code, in standardised colours: (b t 3 H W)."""
-        return rearrange(self.appearances[codes], "b t h w c i j -> b t c (h i) (w j)")
+        return paint(codes, self.appearances)
 
     def features(self, codes: Codes, actions: Actions, *, corruption: Tensor | None = None,
                  cache: ContextCache | None = None) -> Tensor:  # fmt: skip
@@ -98,8 +101,25 @@ class Dynamics(nn.Module):
         patches = self.vectors(self.to_patches(codes)).flatten(-2)
         if corruption is None:
             corruption = torch.zeros(len(codes), device=codes.device)
-        out: tuple[Tensor, Tensor] = self.context(patches, self.paint(codes), actions, corruption, cache)
+        expected = self.expect(codes, actions, cache)
+        out: tuple[Tensor, Tensor] = self.context(patches, self.paint(codes), expected, actions, corruption, cache)
         return out
+
+    @torch.compiler.disable
+    @torch.no_grad()
+    def expect(self, codes: Codes, actions: Actions, cache: ContextCache | None = None) -> Tensor:
+        """Return the paintings (b t 3 H W) that are expected to follow `codes` (b t h w) under `actions` (b t)."""
+        beliefs = self.believe(codes, actions, cache)
+        return self.belief.paint(beliefs.flatten(0, 1)).unflatten(0, actions.shape)
+
+    @torch.no_grad()
+    def believe(self, codes: Codes, actions: Actions, cache: ContextCache | None = None) -> Tensor:
+        """Return what is believed after each frame and the action that follows it: (b t d)."""
+        sighted = torch.ones_like(actions, dtype=torch.bool)
+        beliefs: Tensor = self.belief(self.vectors(codes), actions, sighted, None if cache is None else cache.belief)
+        if cache is not None:
+            cache.belief = beliefs[:, -1]
+        return beliefs
 
     def logits(self, features: Tensor, codes: Codes) -> Tensor:
         """Return logits (b t h w k) of frames `codes` (b t h w), each code given those before it in the order."""
@@ -155,7 +175,7 @@ class Dynamics(nn.Module):
         dtype = torch.bfloat16 if use_bfloat16(precision, self.device) else torch.float32
         copied.context.freeze(dtype)
         for module in copied.modules():
-            if isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
                 module.to(dtype)
         return copied
 

@@ -42,19 +42,25 @@ class Motion(nn.Module):
         self.actions = table(nn.Parameter(torch.randn(config.action_history, told, ACTION_DIM)))
         self.camera = table(nn.Parameter(torch.zeros(ACTION_DIM + 1, 2 * len(polynomial))))
         self.window = nn.Linear((config.cell + 2 * self.ring) ** 2 * 4, config.motion_dim)
+        self.expected = nn.Linear((config.cell + 2 * self.ring) ** 2 * 3, config.motion_dim, bias=False)
+        nn.init.zeros_(self.expected.weight)
         self.read = nn.Linear(config.motion_dim, config.carried_dim)
         self.register_buffer("polynomial", polynomial, persistent=False)
         self.register_buffer("places", _places(self.size), persistent=False)
 
-    def forward(self, painting: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, painting: Tensor, told: Tensor, expected: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return what is carried along to each patch (m n links*c), and the displacement of every pixel (m 2 H W).
 
         Args:
             painting: (m 3 H W), m frames as their codes look.
             told: (m lags), the actions before the next frame, the oldest first; -1 where it is not told.
+            expected: (m 3 H W), the painting that the belief expects next; None where there is no belief.
         """
         displacement = self.displacement(told)
-        hidden = F.relu(self.window(self.warp(painting, displacement.detach()))).square()
+        hidden = self.window(self.warp(painting, displacement.detach()))
+        if expected is not None:
+            hidden = hidden + self.expected(self._windows(expected))
+        hidden = F.relu(hidden).square()
         carried = rearrange(self.read(hidden), "m (h i) (w j) c -> m (h w) (i j c)", i=self.patch, j=self.patch)
         return carried, displacement
 
@@ -69,9 +75,12 @@ class Motion(nn.Module):
     def warp(self, painting: Tensor, displacement: Tensor) -> Tensor:
         """Return what each code and its ring will look like, and which of it was in view: (m h w pixels*4)."""
         seen = F.pad(painting, (0, 0, 0, 0, 0, 1), value=1.0)
-        warped = _sample(seen, self.places + displacement, padding="zeros")
+        return self._windows(_sample(seen, self.places + displacement, padding="zeros"))
+
+    def _windows(self, maps: Tensor) -> Tensor:
+        """Return what is at each code and in the ring around it: (m c H W) -> (m h w c*pixels)."""
         size = self.cell + 2 * self.ring
-        windows = F.pad(warped, (self.ring,) * 4).unfold(2, size, self.cell).unfold(3, size, self.cell)
+        windows = F.pad(maps, (self.ring,) * 4).unfold(2, size, self.cell).unfold(3, size, self.cell)
         return rearrange(windows, "m c h w i j -> m h w (c i j)")
 
     def loss(self, displacement: Tensor, before: Tensor, after: Tensor, *, finest: int = 1) -> Tensor:
@@ -89,6 +98,11 @@ class Motion(nn.Module):
                 warped = _sample(source, F.avg_pool2d(self.places, level) + moved, padding="border")
                 losses.append(((warped - target).square() + TOLERANCE**2).sqrt().mean() - TOLERANCE)
         return torch.stack(losses).mean()
+
+
+def paint(codes: Tensor, appearances: Tensor) -> Tensor:
+    """Return codes (b t h w), each drawn as it looks in appearances (k 3 cell cell): (b t 3 H W)."""
+    return rearrange(appearances[codes], "b t h w c i j -> b t c (h i) (w j)")
 
 
 def _sample(maps: Tensor, places: Tensor, *, padding: str) -> Tensor:

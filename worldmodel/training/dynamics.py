@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..checkpoint import Checkpoint, read, write
+from ..checkpoint import Checkpoint, load_weights, read, write
 from ..config import DynamicsConfig, TrainingConfig, to_dict
 from ..dynamics.model import Dynamics
 from ..rollouts import EpisodeDataset
@@ -19,11 +20,15 @@ from ..runtime import autocast
 from ..simulator import Simulator
 from ..tokenizer.model import Tokenizer
 from ..types import NO_ACTION
+from .belief import BeliefModel, BeliefStage, belief_training
 from .data import CodeClips, cached_codes, first_episodes
+from .loop import Progress, train
 from .motion import appearances, fit_motion, fit_steps
 from .optimizer import prepare
+from .state import has_state
 from .tokenizer import save_tokenizer
 
+BELIEF = "belief"  # the folder below a run's in which its belief is trained
 HELD_OUT_CLIPS = 24
 HELD_OUT_AT_ONCE = 4
 SHEET_CONTEXT, SHEET_CLIPS = 4, 3
@@ -64,11 +69,21 @@ class DynamicsStage:
         for own in ("code_vectors", "appearances"):  # those of this run's tokenizer stay
             start.pop(own, None)
         taken = prepare(self.model, training, start)
-        # A motion that starts from another run's is known; one that is not to be trained stays as it is.
-        motion = {f"context.motion.{name}": part for name, part in self.model.context.motion.named_parameters()}
+        # A motion or a belief that starts from another run's is known; one that is not to be trained stays as it is.
+        motion = {
+            f"context.motion.{name}": part
+            for name, part in self.model.context.motion.named_parameters()
+            if not name.startswith("expected.")  # how the belief is read is learnt with the rest
+        }
         self.motion_is_open = not motion.keys() <= taken and all(part.requires_grad for part in motion.values())
+        belief = {f"belief.{name}" for name, _ in self.model.belief.named_parameters()}
+        self.belief_is_open = not belief <= taken and not training.trained
         self.training = training
         self.recent = CodeClips(dataset, codes, clip=config.action_history + 1, episodes=episodes)
+        if self.belief_is_open:
+            self.belief_training = belief_training(training)
+            clip = self.belief_training.clip
+            self.belief_clips = CodeClips(dataset, codes, clip=clip, episodes=episodes)
 
     def begin(self, *, signals: Sequence[int], visible: bool) -> None:
         """Learn what codes look like, and how the view moves if the run does not start from a model that knows."""
@@ -76,6 +91,22 @@ class DynamicsStage:
         steps = fit_steps(self.training) if self.motion_is_open else 0
         if steps:
             fit_motion(self.model, self.recent, seed=self.training.seed, steps=steps, signals=signals, visible=visible)
+
+    def belief_stage(self) -> BeliefStage:
+        """Return the stage that trains the belief of this run."""
+        self.model.show(appearances(self.tokenizer, self.recent))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.training.seed)
+            model = BeliefModel(self.model.config, self.model.code_vectors, self.model.appearances)
+        return BeliefStage(self.belief_clips, model, self.belief_training, self.fingerprints)
+
+    def take_belief(self, directory: Path) -> None:
+        """Go on with a belief that is trained.
+
+        Raises:
+            ValueError: if there is none, or it is damaged or of other sizes.
+        """
+        load_weights(self.model.belief, read(directory, kind="belief"), directory)
 
     def identity(self) -> dict[str, Any]:
         return {"model": self.model.config, **self.fingerprints}
@@ -132,3 +163,18 @@ class DynamicsStage:
         config = to_dict(model.config) | {"tokenizer": self.fingerprints["tokenizer"]}
         metrics = metrics | {"data": self.fingerprints["data"]}
         write(out, Checkpoint(kind="dynamics", config=config, metrics=metrics, tensors=dict(model.state_dict())))
+
+
+def train_dynamics(stage: DynamicsStage, training: TrainingConfig, out: Path, *, resume: bool = False) -> Progress:
+    """Train the belief in `out/belief`, then all the rest in `out`; a belief that is known already stays as it is.
+
+    Raises:
+        ValueError, DivergedError, Interrupted: as `train` does.
+    """
+    if stage.belief_is_open:
+        training = dataclasses.replace(training, minutes=training.minutes - stage.belief_training.minutes)
+    if stage.belief_is_open and not has_state(out):
+        train(stage.belief_stage(), stage.belief_training, out / BELIEF, resume=resume)
+        stage.take_belief(out / BELIEF)
+        resume = False
+    return train(stage, training, out, resume=resume)

@@ -26,7 +26,7 @@ from ..runtime import default_device, limit_threads, use_bfloat16
 from .log import Log
 from .optimizer import averaged, make_optimizers, rate_factor, set_rate
 from .speed import frames_ceiling
-from .state import DIRECTORY, load_state, save_state
+from .state import has_state, load_state, save_state
 from .stopping import stop_signals
 
 
@@ -93,7 +93,7 @@ def train(stage: Stage, config: TrainingConfig, out: Path, *, resume: bool = Fal
         Interrupted: on SIGINT or SIGTERM, after saving.
     """
     limit_threads()
-    if not resume and (out / DIRECTORY / "config.json").exists():
+    if not resume and has_state(out):
         raise ValueError(f"{out} already holds a training run; add --resume to continue it or choose another --out")
     with stop_signals() as signals, warnings.catch_warnings():
         # 1x1 weights have two memory layouts at once; DistributedDataParallel sees another one than the gradients do.

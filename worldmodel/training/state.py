@@ -11,10 +11,15 @@ import torch
 from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel
 
-from ..checkpoint import Checkpoint, read, write
+from ..checkpoint import INDEX, Checkpoint, read, write
 from ..config import defaults, to_dict
 
 DIRECTORY = "training"
+
+
+def has_state(out: Path) -> bool:
+    """Whether `out` holds a training run."""
+    return (out / DIRECTORY / INDEX).exists()
 
 
 def save_state(
