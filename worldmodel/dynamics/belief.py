@@ -40,10 +40,10 @@ class Belief(nn.Module):
         halvings = _halvings(config.code_grid)
         side = config.code_grid // 2**halvings
         widths = [min(WIDEST, NARROWEST * 2**level) for level in range(max(1, halvings))]
-        shape = {"kernel_size": 4, "stride": 2, "padding": 1} if halvings else {"kernel_size": 3, "padding": 1}
+        size, stride = (4, 2) if halvings else (3, 1)
         look: list[nn.Module] = []
         for before, after in itertools.pairwise([config.code_dim, *widths]):
-            look += [nn.Conv2d(before, after, **shape), nn.ReLU()]
+            look += [nn.Conv2d(before, after, size, stride=stride, padding=1), nn.ReLU()]
         self.look = nn.Sequential(*look)
         self.seen = nn.Linear(widths[-1] * side**2, self.dim)
         self.actions = table(nn.Parameter(torch.randn(len(config.action_names) + 1, ACTION_DIM)))

@@ -163,14 +163,17 @@ class BeliefStage:
         write(out, Checkpoint(kind="belief", config=config, metrics=metrics, tensors=dict(model.belief.state_dict())))
 
 
-def belief_training(training: TrainingConfig) -> TrainingConfig:
-    """Return how the belief of a run is trained: for a share of its minutes, and at most as many steps."""
+def belief_training(training: TrainingConfig, *, longest: int) -> TrainingConfig:
+    """Return how the belief of a run is trained: for a share of its minutes, and at most as many steps.
+
+    No clip is longer than `longest` frames, those of the longest episode.
+    """
     return dataclasses.replace(
         training,
         steps=min(training.steps, training.belief_steps),
         minutes=training.minutes * training.belief_share,
         batch=CLIPS,
-        clip=CLIP,
+        clip=min(CLIP, longest),
         init="",
         init_only="",
         trained="",

@@ -21,7 +21,7 @@ from ..simulator import Simulator
 from ..tokenizer.model import Tokenizer
 from ..types import NO_ACTION
 from .belief import BeliefModel, BeliefStage, belief_training
-from .data import CodeClips, cached_codes, first_episodes
+from .data import CodeClips, cached_codes, first_episodes, split_episodes
 from .loop import Progress, train
 from .motion import appearances, fit_motion, fit_steps
 from .optimizer import prepare
@@ -81,7 +81,8 @@ class DynamicsStage:
         self.training = training
         self.recent = CodeClips(dataset, codes, clip=config.action_history + 1, episodes=episodes)
         if self.belief_is_open:
-            self.belief_training = belief_training(training)
+            longest = min(int(dataset.lengths[part].max()) for part in split_episodes(episodes))
+            self.belief_training = belief_training(training, longest=longest)
             clip = self.belief_training.clip
             self.belief_clips = CodeClips(dataset, codes, clip=clip, episodes=episodes)
 
