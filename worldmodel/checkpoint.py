@@ -32,7 +32,7 @@ _SHARD_NAME = re.compile(r"model-\d{5}-of-\d{5}-[0-9a-f]{12}\.safetensors")
 class Checkpoint:
     """What a checkpoint directory holds."""
 
-    kind: str  # "tokenizer", "dynamics" or "training"
+    kind: str  # "tokenizer", "vae", "belief", "dynamics" or "training"
     config: dict[str, Any]
     metrics: dict[str, Any]
     tensors: dict[str, Tensor]

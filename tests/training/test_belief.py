@@ -73,9 +73,9 @@ def test_a_known_belief_is_kept(tmp_path: Path) -> None:
     assert not (tmp_path / "second" / "belief").exists()
     tensors = [read(tmp_path / run, kind="dynamics").tensors for run in ("first", "second")]
     assert torch.equal(*(each["belief.seen.weight"] for each in tensors))
-    assert make_stage(
-        data, tokenizer, dataclasses.replace(known, init_only="decoder."), tmp_path / "codes"
-    ).belief_is_open
+    for changes in ({"init_only": "decoder."}, {"init_only": "context.", "trained": "decoder."}):
+        other = dataclasses.replace(known, **changes)
+        assert make_stage(data, tokenizer, other, tmp_path / "codes").belief_is_open
 
 
 def test_a_finished_run_is_not_begun_again(tmp_path: Path) -> None:

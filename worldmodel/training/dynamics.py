@@ -77,7 +77,7 @@ class DynamicsStage:
         }
         self.motion_is_open = not motion.keys() <= taken and all(part.requires_grad for part in motion.values())
         belief = {f"belief.{name}" for name, _ in self.model.belief.named_parameters()}
-        self.belief_is_open = not belief <= taken and not training.trained
+        self.belief_is_open = not belief <= taken  # whatever is trained: one that knows nothing misleads
         self.training = training
         self.recent = CodeClips(dataset, codes, clip=config.action_history + 1, episodes=episodes)
         if self.belief_is_open:
