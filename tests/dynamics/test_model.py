@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.models import tiny_dynamics
-from worldmodel.dynamics.model import Dynamics
+from worldmodel.dynamics.model import Dynamics, corrupt
 from worldmodel.dynamics.order import NAMES, Order
 from worldmodel.runtime import autocast
 
@@ -163,7 +163,7 @@ def test_patches_and_back() -> None:
 def test_corruption_is_of_the_context_only_and_bounded() -> None:
     """At most the given share of codes is replaced, and evaluation replaces none."""
     dynamics = tiny_dynamics(max_corruption=0.5)
-    corrupted, rate = dynamics._corrupt(CODES, torch.Generator().manual_seed(0))
+    corrupted, rate = corrupt(CODES, dynamics.config, torch.Generator().manual_seed(0))
     share = (corrupted != CODES).float().mean((1, 2, 3))
     assert ((share > 0) & (share < rate + 0.1)).all()
     assert (rate <= 0.5).all()

@@ -137,9 +137,8 @@ class Dynamics(nn.Module):
         """
         past, corruption = codes[:, :-1], None
         if self.training:
-            past, corruption = self._corrupt(past, generator)
-            forgotten = torch.rand(len(codes), generator=generator) < self.config.action_dropout
-            actions = actions.masked_fill(forgotten.to(actions.device).unsqueeze(1), NO_ACTION)
+            past, corruption = corrupt(past, self.config, generator)
+            actions = forget(actions, self.config, generator)
         features, displacement = self._outlook(past, actions, corruption)
         patches = self.to_patches(codes[:, 1:])
         logits = self.decoder(features.flatten(0, 1), self.vectors(patches).flatten(0, 1))
@@ -161,13 +160,6 @@ class Dynamics(nn.Module):
     def forward(self, codes: Codes, actions: ActionsBetween, *, generator: torch.Generator) -> DynamicsLosses:
         """The same as `loss`: the name by which torch's wrappers for several processes call it."""
         return self.loss(codes, actions, generator=generator)
-
-    def _corrupt(self, codes: Codes, generator: torch.Generator) -> tuple[Codes, Tensor]:
-        """Return codes with random ones among them, at a rate drawn for each clip, and the rates (b)."""
-        rate = torch.rand(len(codes), generator=generator) * self.config.max_corruption
-        hit = torch.rand(codes.shape, generator=generator) < rate[:, None, None, None]
-        random = torch.randint(self.config.codebook_size, codes.shape, generator=generator)
-        return torch.where(hit.to(codes.device), random.to(codes.device), codes), rate.to(codes.device)
 
     def frozen(self, *, precision: str = "auto") -> Dynamics:
         """Return a copy that imagines faster and cannot be trained: matrices in the dtype they are multiplied in."""
@@ -213,6 +205,20 @@ class Dynamics(nn.Module):
         dynamics = cls(config, torch.zeros(config.codebook_size, config.code_dim))
         load_weights(dynamics, checkpoint, directory)
         return dynamics.eval().requires_grad_(False)
+
+
+def corrupt(codes: Codes, config: DynamicsConfig, generator: torch.Generator) -> tuple[Codes, Tensor]:
+    """Return codes with random ones among them, at a rate drawn for each clip, and the rates (b)."""
+    rate = torch.rand(len(codes), generator=generator) * config.max_corruption
+    hit = torch.rand(codes.shape, generator=generator) < rate[:, None, None, None]
+    random = torch.randint(config.codebook_size, codes.shape, generator=generator)
+    return torch.where(hit.to(codes.device), random.to(codes.device), codes), rate.to(codes.device)
+
+
+def forget(actions: ActionsBetween, config: DynamicsConfig, generator: torch.Generator) -> ActionsBetween:
+    """Return actions (b t-1), those of some clips not told."""
+    forgotten = torch.rand(len(actions), generator=generator) < config.action_dropout
+    return actions.masked_fill(forgotten.to(actions.device).unsqueeze(1), NO_ACTION)
 
 
 def _nats(logits: Tensor, codes: Tensor) -> Tensor:

@@ -22,8 +22,9 @@ from torch.nn import functional as F
 from ..checkpoint import Checkpoint, write
 from ..config import DynamicsConfig, TrainingConfig, to_dict
 from ..dynamics.belief import Belief
+from ..dynamics.model import corrupt, forget
 from ..dynamics.motion import paint
-from ..types import NO_ACTION, ActionsBetween, Codes
+from ..types import ActionsBetween, Codes
 from .data import CodeClips
 
 CLIPS, CLIP = 8, 17  # clips a step and process, and frames a clip
@@ -66,13 +67,8 @@ class BeliefModel(nn.Module):
         `generator`, on the CPU, decides which codes are replaced, which clips lose their actions, and who is blind.
         """
         b, t = actions.shape
-        past = codes[:, :-1]
-        rate = self.config.max_corruption * torch.rand(b, 1, 1, 1, generator=generator)
-        hit = torch.rand(past.shape, generator=generator) < rate
-        random = torch.randint(self.config.codebook_size, past.shape, generator=generator)
-        past = torch.where(hit.to(codes.device), random.to(codes.device), past)
-        forgotten = torch.rand(b, generator=generator) < self.config.action_dropout
-        actions = actions.masked_fill(forgotten.to(actions.device).unsqueeze(1), NO_ACTION)
+        past, _ = corrupt(codes[:, :-1], self.config, generator)
+        actions = forget(actions, self.config, generator)
         seen = torch.randint(min(FIRST_BLIND, t), t + 1, (b,), generator=generator)
         seen[torch.rand(b, generator=generator) >= BLIND] = t
         return BeliefLosses(self.errors(codes, past, actions, seen.to(codes.device)).mean())
