@@ -5,11 +5,12 @@ from __future__ import annotations
 from .collect import Goal, collect
 from .config import CollectConfig
 from .coverage import Coverage, measure
-from .episode import Episode
+from .episode import POSE, Episode
 from .manifest import DatasetInfo, EpisodeRecord
 from .storage import EpisodeDataset
 
 __all__ = [
+    "POSE",
     "CollectConfig",
     "Coverage",
     "DatasetInfo",

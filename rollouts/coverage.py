@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .episode import POSE
 from .storage import EpisodeDataset
 
 CELL = 64.0  # map units: a player is 32 wide, a room of the default maze about 200
@@ -40,7 +41,7 @@ def measure(dataset: EpisodeDataset) -> Coverage:
     for index in range(len(dataset)):
         actions = dataset.actions(index)
         counts += np.bincount(actions, minlength=len(names))
-        if {"position_x", "position_y", "angle"} <= set(dataset.info.variables):
+        if set(POSE) <= set(dataset.info.variables):
             variables = dataset.variables(index)
             position = np.stack([variables["position_x"], variables["position_y"]], axis=1)
             heading = np.floor(variables["angle"] % 360 / 360 * HEADINGS)

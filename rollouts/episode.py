@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+POSE = ("position_x", "position_y", "angle")  # the variables that tell where the camera is; the angle in degrees
+
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:

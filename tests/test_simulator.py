@@ -93,13 +93,29 @@ def test_of_a_long_context_only_the_belief_remembers_the_beginning() -> None:
     actions = RNG.integers(0, 4, (1, reach + 3))
     simulator.reset(frames, actions)
     codes = simulator.tokenizer.encode(frames)
-    whole = simulator.dynamics.believe(codes[:, :-1], torch.from_numpy(actions))
-    torch.testing.assert_close(simulator._cache.belief, whole[:, -1])
+    whole = simulator.dynamics.belief(simulator.dynamics.vectors(codes[:, :-1]), torch.from_numpy(actions))
+    torch.testing.assert_close(simulator._cache.belief.beliefs, whole[:, -1])
     torch.nn.init.zeros_(simulator.dynamics.context.motion.expected.weight)
     simulator = Simulator(simulator.tokenizer, simulator.dynamics)
     long = simulator.imagine(frames, actions, FUTURE[:1]).codes
     short = simulator.imagine(frames[:, 3:], actions[:, 3:], FUTURE[:1]).codes
     assert torch.equal(long, short)
+
+
+def test_imagined_frames_are_not_looked_at() -> None:
+    """The belief takes in the context and no imagined frame; where the camera is follows from the actions alone."""
+    simulator = make()
+    simulator.reset(FRAMES, ACTIONS)
+    simulator.step(FUTURE[:, 0])
+    memory = simulator._cache.belief
+    beliefs, pose, told = memory.beliefs.clone(), memory.pose, memory.told
+    simulator.step(FUTURE[:, 1])
+    assert torch.equal(memory.beliefs, beliefs)
+    recent = torch.cat([told, torch.from_numpy(FUTURE[:, 1:2])], dim=1)
+    torch.testing.assert_close(memory.pose, simulator.dynamics.belief.ego_motion(pose, recent))
+    simulator.reset(FRAMES, ACTIONS)  # what is real is looked at again
+    simulator.step(FUTURE[:, 0])
+    assert torch.equal(simulator._cache.belief.beliefs, beliefs)
 
 
 def test_misuse_is_said_clearly() -> None:

@@ -131,7 +131,10 @@ class DynamicsConfig:
     motion_layer: int = 1  # blocks before the motion compensation; if there are not so many, it is before the last
     motion_dim: int = 256  # of what reads a code off the warped painting
     carried_dim: int = 64  # of what it says about a code
-    belief_dim: int = 512  # of what is believed of the world
+    pose: bool = False  # a belief of where the camera is; its recordings have to tell that
+    belief_dim: int = 512  # of what is believed
+    light_field_dim: int = 512  # of what is thought of a ray
+    light_field_grid: int = 64  # points to a side of the coarsest grid of what is seen from where
     action_history: int = 4  # actions that each frame is told: the last ones
     decoder_dim: int = 192
     decoder_layers: int = 2
@@ -145,7 +148,9 @@ class DynamicsConfig:
         object.__setattr__(self, "action_names", tuple(self.action_names))
         require_positive(self, "frame_skip", "frames_per_second", "code_grid", "codebook_size", "code_dim", "patch")
         require_positive(self, "window", "context_dim", "context_layers", "decoder_dim", "decoder_layers", "chain_dim")
-        require_positive(self, "cell", "motion_dim", "carried_dim", "action_history", "belief_dim")
+        require_positive(self, "cell", "motion_dim", "carried_dim", "action_history", "belief_dim", "light_field_dim")
+        if self.light_field_grid < 2:
+            raise ValueError(f"light_field_grid must be at least 2, got {self.light_field_grid}")
         if not self.action_names:
             raise ValueError("action_names must name at least one action")
         if self.motion_layer < 0:
@@ -196,7 +201,9 @@ class TrainingConfig:
     ema_decay: float = 0.999  # of the weights that are saved
     precision: str = "auto"  # "auto", "float32" or "bfloat16"
     belief_share: float = 0.35  # of the minutes, for the belief of the dynamics before all the rest
+    train_belief: bool = False  # further, where the weights that a run starts from have one already
     belief_steps: int = 100_000  # at most, for the same; never more than `steps`
+    dreams: float = 0.5  # of the clips: a belief's dynamics draws the last frames of the past itself
     motion_steps: int = 1200  # at most, to fit the motion of the dynamics before its first step; fewer for few minutes
     compile: bool = False  # torch.compile: a minute at the start, about 1.3 times the speed afterwards
     log_every_steps: int = 20
@@ -208,6 +215,8 @@ class TrainingConfig:
         require_positive(self, "steps", "minutes", "batch", "clip", "learning_rate", "log_every_steps", "belief_steps")
         if not 0 < self.belief_share < 1:
             raise ValueError(f"belief_share must be more than 0 and less than 1, got {self.belief_share}")
+        if not 0 <= self.dreams <= 1:
+            raise ValueError(f"dreams must be 0 to 1, got {self.dreams}")
         if self.motion_steps < 0:
             raise ValueError(f"motion_steps must be at least 0, got {self.motion_steps}")
         if self.precision not in {"auto", "float32", "bfloat16"}:

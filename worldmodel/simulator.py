@@ -128,9 +128,9 @@ class Simulator:
         self._cache = self.dynamics.new_cache()
         # Frames beyond the window leave no trace but in the belief.
         first = max(0, t - self.window * self.dynamics.config.context_layers)
-        for i in range(first):
+        for i in range(first if self.dynamics.belief is not None else 0):
             with autocast(self.dynamics.device, precision=self.precision):
-                self._frozen.believe(codes[:, i : i + 1], actions[:, i : i + 1], self._cache)
+                self._frozen.expect(codes[:, i : i + 1], actions[:, i : i + 1], cache=self._cache)
         for i in range(first, t - 1):
             self._observe(codes[:, i], actions[:, i])
         self._latest = codes[:, -1]
@@ -146,6 +146,8 @@ class Simulator:
             raise ValueError("the simulator has no past yet: call reset first")
         chosen = self._check_actions(torch.as_tensor(actions, dtype=torch.int64), (len(self._latest),))
         features = self._observe(self._latest, chosen)
+        assert self._cache is not None
+        self._cache.imagined = True  # all that comes from here on
         config = self.dynamics.config
         shape = (len(features), config.num_patches, config.codes_per_patch, config.codebook_size)
         noise = gumbel_noise(shape, self.generator)

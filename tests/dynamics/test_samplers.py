@@ -56,7 +56,10 @@ def test_a_frame_is_exact(engine: str, order: str) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 @torch.no_grad()
 def test_a_long_future_is_exact(engine: str, order: str) -> None:
-    """Step after step past the window's edge, codes equal those of uncached passes over the whole past."""
+    """Step after step past the window's edge, codes equal those of uncached passes over the whole past.
+
+    Of which only the context is looked at by the belief.
+    """
     dynamics = tiny_dynamics(order=order)
     simulator = Simulator(tiny_tokenizer(), dynamics, precision="float32", engine=engine)
     simulator.reset_codes(CODES[:, :2], ACTIONS[:, :1])
@@ -64,7 +67,7 @@ def test_a_long_future_is_exact(engine: str, order: str) -> None:
     generator = torch.Generator().manual_seed(3)
     past = CODES[:, :2]
     for t in range(1, FRAMES - 1):
-        features = dynamics.features(past, ACTIONS[:, : t + 1])[:, -1]
+        features = dynamics.features(past, ACTIONS[:, : t + 1], seen=torch.full((3,), 2))[:, -1]
         expected = reference(dynamics, features, gumbel_noise((3, 16, 4, 16), generator))
         assert torch.equal(simulator.step(ACTIONS[:, t]), expected)
         past = torch.cat([past, expected[:, None]], dim=1)

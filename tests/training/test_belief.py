@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from tests.training.test_dynamics import make_stage, train_tokenizer
 from tests.worlds import record_toy
 from worldmodel.checkpoint import read
 from worldmodel.config import TrainingConfig
-from worldmodel.rollouts import EpisodeDataset
-from worldmodel.training.belief import BeliefModel
+from worldmodel.dynamics.model import Dynamics
+from worldmodel.rollouts import CollectConfig, EpisodeDataset, Goal, collect
+from worldmodel.training.belief import BeliefModel, Poses
 from worldmodel.training.dynamics import train_dynamics
 from worldmodel.training.loop import train
 
@@ -72,10 +74,30 @@ def test_a_known_belief_is_kept(tmp_path: Path) -> None:
     train_dynamics(make_stage(data, tokenizer, known, tmp_path / "codes"), known, tmp_path / "second")
     assert not (tmp_path / "second" / "belief").exists()
     tensors = [read(tmp_path / run, kind="dynamics").tensors for run in ("first", "second")]
-    assert torch.equal(*(each["belief.seen.weight"] for each in tensors))
-    for changes in ({"init_only": "decoder."}, {"init_only": "context.", "trained": "decoder."}):
-        other = dataclasses.replace(known, **changes)
-        assert make_stage(data, tokenizer, other, tmp_path / "codes").belief_is_open
+    for name in ("belief.seen.weight", "belief.extent", "belief.light_field.lines"):
+        assert torch.equal(*(each[name] for each in tensors))
+    for changes in (
+        {"init_only": "decoder."},
+        {"init_only": "context.", "trained": "decoder."},
+        {"train_belief": True},
+    ):
+        other = dataclasses.replace(known, **changes)  # type: ignore[arg-type]
+        stage = make_stage(data, tokenizer, other, tmp_path / "codes")
+        assert stage.belief_is_open
+        begun = stage.belief_stage().model.belief.state_dict()["seen.weight"]
+        assert torch.equal(begun, tensors[0]["belief.seen.weight"]) is ("train_belief" in changes)
+
+
+def test_a_known_map_stays_the_same_map(tmp_path: Path) -> None:
+    """A run on other recordings keeps the map that its belief was learnt on."""
+    data, tokenizer = world(tmp_path)
+    train_dynamics(make_stage(data, tokenizer, CONFIG, tmp_path / "codes"), CONFIG, tmp_path / "first")
+    other = EpisodeDataset(record_toy(tmp_path / "other", episodes=2))
+    again = dataclasses.replace(CONFIG, init=str(tmp_path / "first"), train_belief=True)
+    stage = make_stage(other, tokenizer, again, tmp_path / "other-codes")
+    want = read(tmp_path / "first", kind="dynamics").tensors["belief.extent"]
+    assert torch.equal(stage.belief_stage().model.belief.extent, want)
+    assert not torch.equal(make_stage(other, tokenizer, CONFIG, tmp_path / "other-codes").model.belief.extent, want)
 
 
 def test_a_finished_run_is_not_begun_again(tmp_path: Path) -> None:
@@ -86,10 +108,37 @@ def test_a_finished_run_is_not_begun_again(tmp_path: Path) -> None:
         train_dynamics(make_stage(data, tokenizer, CONFIG, tmp_path / "codes"), CONFIG, tmp_path / "m")
 
 
+def test_a_data_set_that_tells_no_pose_is_refused(tmp_path: Path) -> None:
+    """Unless the dynamics is to be trained without a belief, which has none then."""
+    data, tokenizer = world(tmp_path)
+    data.info = dataclasses.replace(data.info, variables=("position_x",))
+    with pytest.raises(ValueError, match="does not tell position_y, angle"):
+        make_stage(data, tokenizer, CONFIG, tmp_path / "codes")
+    train_dynamics(make_stage(data, tokenizer, CONFIG, tmp_path / "codes", pose=False), CONFIG, tmp_path / "m")
+    assert not (tmp_path / "m" / "belief").exists()
+    assert Dynamics.from_pretrained(tmp_path / "m").belief is None
+
+
+def test_poses_are_those_of_the_frames(tmp_path: Path) -> None:
+    """Row by row what the recordings say, and the bounds of all of it."""
+    data, _ = world(tmp_path)
+    poses = Poses(data, 2)
+    read = poses.read([(1, 3), (0, 0)], 4)
+    assert read.shape == (2, 4, 3)
+    assert read[0, :, 2].tolist() == data.variables(1)["angle"][3:7].tolist()
+    low, high = poses.bounds()
+    assert float(high[1]) == max(data.variables(i)["position_y"].max() for i in range(2))
+    assert low.tolist() == [0, 0]
+
+
+def tiny_model() -> BeliefModel:
+    dynamics = tiny_dynamics()
+    return BeliefModel(dynamics.config, dynamics.code_vectors, dynamics.appearances)
+
+
 def test_blind_frames_are_not_seen() -> None:
     """Errors do not depend on what is not looked at, but on what is to be painted and on what was seen."""
-    dynamics = tiny_dynamics()
-    model = BeliefModel(dynamics.config, dynamics.code_vectors, dynamics.appearances)
+    model = tiny_model()
     generator = torch.Generator().manual_seed(0)
     codes = torch.randint(16, (2, 5, 8, 8), generator=generator)
     actions = torch.randint(4, (2, 4), generator=generator)
@@ -103,14 +152,34 @@ def test_blind_frames_are_not_seen() -> None:
     assert not torch.equal(changed[1, 3], usual[1, 3])
 
 
+def test_misplacement_is_in_the_games_units() -> None:
+    """Distances grow with the map, and a full turn away is no turn."""
+    model = tiny_model()
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(16, (2, 4, 8, 8), generator=generator)
+    actions, seen = torch.zeros(2, 4, dtype=torch.int64), torch.tensor([4, 4])
+    believed = model.outlook(codes, actions, seen).poses
+    model.belief.settle(torch.tensor([-300.0, 0.0]), torch.tensor([100.0, 400.0]))  # 200 units are 1
+    true = torch.cat([(believed[..., :2] + 0.03) * 200 + torch.tensor([-100.0, 200.0]), believed[..., 2:]], dim=-1)
+    true[..., 2] = true[..., 2] * 180 / math.pi + 360 + 5
+    distances, angles = model.misplaced(codes, actions, seen, true)
+    torch.testing.assert_close(distances, torch.full((2, 4), 6 * 2**0.5), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(angles, torch.full((2, 4), 5.0), atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.slow
-def test_the_toy_world_is_believed(tmp_path: Path) -> None:
-    """In unseen worlds, what is expected is nearer to what comes than what was seen last, also at a blind end."""
-    data, tokenizer = world(tmp_path, episodes=60, steps=300)
-    config = dataclasses.replace(CONFIG, steps=300, belief_steps=300)
-    stage = make_stage(data, tokenizer, config, tmp_path / "codes").belief_stage()
-    figures = train(
-        stage, make_stage(data, tokenizer, config, tmp_path / "codes").belief_training, tmp_path / "b"
-    ).metrics
-    assert figures["error_next"] < figures["error_next_copied"]
-    assert figures["error_blind"] < 0.8 * figures["error_blind_copied"]
+def test_a_world_that_stays_is_learnt(tmp_path: Path) -> None:
+    """In one toy world, the belief finds out where it is, also blind, and paints what comes better than the last frame.
+
+    Its episode serves for training and for asking alike: of another world nothing could be known.
+    """
+    game = CollectConfig(env="toy", frame_size=32, policy="random", max_steps=2000)
+    collect(game, tmp_path / "data", goal=Goal(episodes=1))
+    data = EpisodeDataset(tmp_path / "data")
+    tokenizer = train_tokenizer(data, tmp_path / "t", steps=300)
+    config = dataclasses.replace(CONFIG, steps=400, belief_steps=400, episodes=1)
+    stage = make_stage(data, tokenizer, config, tmp_path / "codes")
+    figures = train(stage.belief_stage(), stage.belief_training, tmp_path / "b").metrics
+    assert figures["error_next"] < 0.7 * figures["error_next_copied"]
+    assert figures["error_blind"] < 0.7 * figures["error_blind_copied"]
+    assert figures["median_angle_next"] < 5

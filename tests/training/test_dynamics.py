@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -43,7 +44,10 @@ def make_stage(
         decoder_dim=64,
         head_dim=32,
         chain_dim=32,
+        pose=True,
         belief_dim=64,
+        light_field_dim=64,
+        light_field_grid=4,
     )
     model = dataclasses.replace(model, **changes)
     return DynamicsStage(data, tokenizer, model, config, cache=cache, tokenizer_metrics={"psnr": 1.0})
@@ -107,6 +111,52 @@ def test_a_cell_that_is_not_the_tokenizers_is_refused(tmp_path: Path) -> None:
     config = TrainingConfig(batch=2, clip=6, learning_rate=1e-3, steps=1)
     with pytest.raises(ValueError, match=r"cell must be 4, .* got 8"):
         make_stage(data, tokenizer, config, tmp_path / "codes", cell=8)
+
+
+def test_a_dream_is_what_the_simulator_imagines(tmp_path: Path) -> None:
+    """The first frames are real, the others are drawn as the simulator draws them, with the weights of the moment."""
+    data = EpisodeDataset(record_toy(tmp_path / "data", episodes=4))
+    tokenizer = train_tokenizer(data, tmp_path / "t", steps=3)
+    config = TrainingConfig(batch=2, clip=8, learning_rate=1e-3, steps=1, motion_steps=4)
+    stage = make_stage(data, tokenizer, config, tmp_path / "codes")
+    for changes in (0.0, 0.1):
+        with torch.no_grad():
+            for parameter in stage.model.context.parameters():
+                parameter.add_(changes * torch.randn_like(parameter))
+        codes, actions = stage.clips.read(stage.clips.training.spread(2))
+        past = codes[:, :-1]
+        dream = stage.dream(past, actions, 4, torch.Generator().manual_seed(5))
+        assert dream.shape == past.shape
+        assert torch.equal(dream[:, :4], past[:, :4])
+        simulator = Simulator(tokenizer, stage.model, precision="float32")
+        simulator.seed(5)
+        simulator.reset_codes(past[:, :4], actions[:, :3])
+        imagined = [simulator.step(actions[:, t]) for t in range(3, 6)]
+        assert torch.equal(dream[:, 4:], torch.stack(imagined, dim=1))
+
+
+@pytest.mark.parametrize(("dreams", "pose", "number"), [(1.0, True, 3), (0.0, True, 0), (1.0, False, 0)])
+def test_clips_dream_as_often_as_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dreams: float, pose: bool, number: int
+) -> None:
+    """Every clip, none, and none of a dynamics without a belief; the loss is that of the dreamt past."""
+    data = EpisodeDataset(record_toy(tmp_path / "data", episodes=4))
+    tokenizer = train_tokenizer(data, tmp_path / "t", steps=3)
+    config = TrainingConfig(batch=2, clip=8, learning_rate=1e-3, steps=1, motion_steps=4, dreams=dreams)
+    stage = make_stage(data, tokenizer, config, tmp_path / "codes", pose=pose)
+    given: list[tuple[torch.Tensor, ...]] = []
+    dreamt: list[torch.Tensor] = []
+    dream = stage.dream
+    monkeypatch.setattr(stage, "dream", lambda *args: dreamt.append(dream(*args)) or dreamt[-1])
+    stage.model.register_forward_hook(lambda module, inputs, out: given.append(inputs))
+    for seed in range(3):
+        stage.losses(stage.model, np.random.default_rng(seed), torch.Generator().manual_seed(seed), 0.0)
+    assert len(dreamt) == number
+    for codes, actions, past, seen in given:
+        real = torch.arange(past.shape[1]) < seen.unsqueeze(1)
+        assert torch.equal(past[real], codes[:, :-1][real])
+        assert (seen < actions.shape[1]).all() == bool(number)
+    assert all(torch.equal(one, inputs[2]) for one, inputs in zip(dreamt, given, strict=False))
 
 
 @pytest.mark.slow

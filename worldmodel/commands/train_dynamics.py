@@ -21,7 +21,7 @@ def main(args: argparse.Namespace) -> int:
         return code
     from ..checkpoint import read_index
     from ..config import DynamicsConfig
-    from ..rollouts import EpisodeDataset
+    from ..rollouts import POSE, EpisodeDataset
     from ..runtime import default_device
     from ..tokenizer.model import Tokenizer
     from ..training.dynamics import DEFAULTS, DynamicsStage, train_dynamics
@@ -37,6 +37,7 @@ def main(args: argparse.Namespace) -> int:
             code_grid=tokenizer.config.code_grid,
             codebook_size=tokenizer.config.codebook_size,
             code_dim=tokenizer.config.code_dim,
+            pose=set(POSE) <= set(dataset.info.variables),
             cell=tokenizer.config.frame_size // tokenizer.config.code_grid,
         ),
         model_settings,

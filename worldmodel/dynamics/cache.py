@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .belief import Memory
+
 
 class ContextCache:
     """Keys and values of each layer for the newest `window` frames; the slot of a frame that is too old is used again.
@@ -15,7 +17,8 @@ class ContextCache:
 
     def __init__(self, layers: int, window: int) -> None:
         self.window = window
-        self.belief: Tensor | None = None  # (b d), what is believed after the last frame and its action
+        self.belief = Memory()
+        self.imagined = False  # whether the frames to come are imagined: a belief does not look at them
         self.last: Tensor | None = None  # the last frame's patches
         self.actions: Tensor | None = None  # (b lags), the actions before the one that is told next
         self.count = 0  # frames taken in

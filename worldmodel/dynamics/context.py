@@ -103,7 +103,7 @@ class ContextTransformer(nn.Module):
         self,
         patches: Tensor,
         paintings: Tensor,
-        expected: Tensor,
+        expected: Tensor | None,
         actions: Tensor,
         corruption: Tensor,
         cache: ContextCache | None = None,
@@ -113,7 +113,7 @@ class ContextTransformer(nn.Module):
         Args:
             patches: (b t n c), the vectors of each patch's codes.
             paintings: (b t 3 H W), what the codes look like.
-            expected: (b t 3 H W), the paintings of the frames that follow, as the belief expects them.
+            expected: (b t 3 H W), the paintings of the frames that follow, as they are expected; None without a belief.
             actions: (b t), what was done after each frame; -1 where it is not told.
             corruption: (b), the share of the codes that are random.
             cache: what earlier calls left behind; then one frame at a time, t = 1.
@@ -126,7 +126,9 @@ class ContextTransformer(nn.Module):
         for lag, meaning in enumerate(self.past_actions):
             told = told + meaning[lags[:, :, lag]]
         x = x + told.to(x.dtype).unsqueeze(2)
-        carried, displacement = self.motion(paintings.flatten(0, 1), lags.flatten(0, 1), expected.flatten(0, 1))
+        carried, displacement = self.motion(
+            paintings.flatten(0, 1), lags.flatten(0, 1), None if expected is None else expected.flatten(0, 1)
+        )
         carried, displacement = (part.unflatten(0, actions.shape) for part in (carried, displacement))
         for layer, block in enumerate(self.blocks):
             if layer == self.motion_layer:

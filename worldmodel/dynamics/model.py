@@ -56,7 +56,8 @@ class Dynamics(nn.Module):
         self.order = Order(config.order, config.patch_grid)
         self.context = ContextTransformer(config)
         self.decoder = CodeDecoder(config, self.order)
-        self.belief = Belief(config).requires_grad_(False)  # it learns alone, before the rest: training/belief.py
+        # It learns alone, before the rest: training/belief.py.
+        self.belief = Belief(config).requires_grad_(False) if config.pose else None
         codebook = codebook.detach().float()
         self.register_buffer("code_vectors", (codebook - codebook.mean(0)) / codebook.std(0).clamp(min=1e-6))
         self.register_buffer("appearances", torch.zeros(config.codebook_size, 3, config.cell, config.cell))
@@ -89,37 +90,43 @@ class Dynamics(nn.Module):
         """Return what codes (b t h w) look like, code by code, in standardised colours: (b t 3 H W)."""
         return paint(codes, self.appearances)
 
-    def features(self, codes: Codes, actions: Actions, *, corruption: Tensor | None = None,
+    def features(self, codes: Codes, actions: Actions, *, corruption: Tensor | None = None, seen: Tensor | None = None,
                  cache: ContextCache | None = None) -> Tensor:  # fmt: skip
-        """Return what is known of the frames that follow `codes` (b t h w) under `actions` (b t): (b t n d)."""
-        return self._outlook(codes, actions, corruption, cache)[0]
+        """Return what is known of the frames that follow `codes` (b t h w) under `actions` (b t): (b t n d).
+
+        The belief looks at the first `seen` (b) frames, None meaning all; with a cache, at those that are not imagined.
+        """
+        return self._outlook(codes, actions, corruption, seen, cache)[0]
 
     def _outlook(
-        self, codes: Codes, actions: Actions, corruption: Tensor | None, cache: ContextCache | None = None
+        self,
+        codes: Codes,
+        actions: Actions,
+        corruption: Tensor | None,
+        seen: Tensor | None = None,
+        cache: ContextCache | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the features, and by how much the view is displaced."""
         patches = self.vectors(self.to_patches(codes)).flatten(-2)
         if corruption is None:
             corruption = torch.zeros(len(codes), device=codes.device)
-        expected = self.expect(codes, actions, cache)
+        expected = None if self.belief is None else self.expect(codes, actions, seen, cache)
         out: tuple[Tensor, Tensor] = self.context(patches, self.paint(codes), expected, actions, corruption, cache)
         return out
 
     @torch.compiler.disable
     @torch.no_grad()
-    def expect(self, codes: Codes, actions: Actions, cache: ContextCache | None = None) -> Tensor:
+    def expect(
+        self, codes: Codes, actions: Actions, seen: Tensor | None = None, cache: ContextCache | None = None
+    ) -> Tensor:
         """Return the paintings (b t 3 H W) that are expected to follow `codes` (b t h w) under `actions` (b t)."""
-        beliefs = self.believe(codes, actions, cache)
-        return self.belief.paint(beliefs.flatten(0, 1)).unflatten(0, actions.shape)
-
-    @torch.no_grad()
-    def believe(self, codes: Codes, actions: Actions, cache: ContextCache | None = None) -> Tensor:
-        """Return what is believed after each frame and the action that follows it: (b t d)."""
-        sighted = torch.ones_like(actions, dtype=torch.bool)
-        beliefs: Tensor = self.belief(self.vectors(codes), actions, sighted, None if cache is None else cache.belief)
+        assert self.belief is not None
+        vectors = self.vectors(codes)
         if cache is not None:
-            cache.belief = beliefs[:, -1]
-        return beliefs
+            outlook = self.belief.take_in(vectors[:, 0], actions[:, 0], cache.belief, real=not cache.imagined)
+            return self.belief.paint(outlook).unsqueeze(1)
+        outlook = self.belief.outlook(self.belief(vectors, actions))
+        return self.belief.paint(outlook if seen is None else self.belief.reckon(outlook, actions, seen))
 
     def logits(self, features: Tensor, codes: Codes) -> Tensor:
         """Return logits (b t h w k) of frames `codes` (b t h w), each code given those before it in the order."""
@@ -129,17 +136,26 @@ class Dynamics(nn.Module):
         p, grid = self.config.patch, self.config.patch_grid
         return rearrange(logits, "(b t) (h w) (i j) k -> b t (h i) (w j) k", b=b, t=t, h=grid, w=grid, i=p, j=p)
 
-    def loss(self, codes: Codes, actions: ActionsBetween, *, generator: torch.Generator) -> DynamicsLosses:
+    def loss(
+        self,
+        codes: Codes,
+        actions: ActionsBetween,
+        past: Codes | None = None,
+        seen: Tensor | None = None,
+        *,
+        generator: torch.Generator,
+    ) -> DynamicsLosses:
         """Return the losses of predicting each frame of `codes` (b t h w) but the first, under `actions` (b t-1).
 
-        In training mode, a share of the context's codes is replaced by random ones and some clips lose their actions
-        (`generator`, on the CPU, decides); the codes to be predicted are always the real ones.
+        They are predicted from `past` (b t-1 h w), the frames themselves if None, of which the belief looks at the
+        first `seen` (b), all if None. In training mode, a share of the past's codes is replaced by random ones and some
+        clips lose their actions (`generator`, on the CPU, decides); the codes to be predicted are always the real ones.
         """
-        past, corruption = codes[:, :-1], None
+        past, corruption = codes[:, :-1] if past is None else past, None
         if self.training:
             past, corruption = corrupt(past, self.config, generator)
             actions = forget(actions, self.config, generator)
-        features, displacement = self._outlook(past, actions, corruption)
+        features, displacement = self._outlook(past, actions, corruption, seen)
         patches = self.to_patches(codes[:, 1:])
         logits = self.decoder(features.flatten(0, 1), self.vectors(patches).flatten(0, 1))
         nll = _nats(logits, patches)
@@ -157,17 +173,26 @@ class Dynamics(nn.Module):
         before, after = paintings[:, :-1].flatten(0, 1), paintings[:, 1:].flatten(0, 1)
         return self.context.motion.loss(displacement.flatten(0, 1), before, after)
 
-    def forward(self, codes: Codes, actions: ActionsBetween, *, generator: torch.Generator) -> DynamicsLosses:
+    def forward(
+        self,
+        codes: Codes,
+        actions: ActionsBetween,
+        past: Codes | None = None,
+        seen: Tensor | None = None,
+        *,
+        generator: torch.Generator,
+    ) -> DynamicsLosses:
         """The same as `loss`: the name by which torch's wrappers for several processes call it."""
-        return self.loss(codes, actions, generator=generator)
+        return self.loss(codes, actions, past, seen, generator=generator)
 
     def frozen(self, *, precision: str = "auto") -> Dynamics:
         """Return a copy that imagines faster and cannot be trained: matrices in the dtype they are multiplied in."""
         copied = copy.deepcopy(self).eval().requires_grad_(False)
         dtype = torch.bfloat16 if use_bfloat16(precision, self.device) else torch.float32
         copied.context.freeze(dtype)
+        exact = set() if copied.belief is None else set(copied.belief.ego_motion.modules())
         for module in copied.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            if isinstance(module, nn.Linear | nn.Conv1d) and module not in exact:
                 module.to(dtype)
         return copied
 

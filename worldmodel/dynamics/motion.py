@@ -42,8 +42,9 @@ class Motion(nn.Module):
         self.actions = table(nn.Parameter(torch.randn(config.action_history, told, ACTION_DIM)))
         self.camera = table(nn.Parameter(torch.zeros(ACTION_DIM + 1, 2 * len(polynomial))))
         self.window = nn.Linear((config.cell + 2 * self.ring) ** 2 * 4, config.motion_dim)
-        self.expected = nn.Linear((config.cell + 2 * self.ring) ** 2 * 3, config.motion_dim, bias=False)
-        nn.init.zeros_(self.expected.weight)
+        if config.pose:
+            self.expected = nn.Linear((config.cell + 2 * self.ring) ** 2 * 3, config.motion_dim, bias=False)
+            nn.init.zeros_(self.expected.weight)
         self.read = nn.Linear(config.motion_dim, config.carried_dim)
         self.register_buffer("polynomial", polynomial, persistent=False)
         self.register_buffer("places", _places(self.size), persistent=False)

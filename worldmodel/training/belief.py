@@ -1,12 +1,14 @@
 """Before the dynamics: train its belief, which has to have seen much more than a transformer sees in the same time.
 
-Only codes and actions teach it. It looks at the codes of a clip and paints what comes next; in half of the clips it is
-blind from some frame on, so that it learns where the actions lead.
+The recordings tell where the camera was. From that the belief learns four things at once: to recognise places in single
+frames, many more than fit in a few clips; to find out where it is from the frames and actions of a clip; where a step
+leads; and what is seen from where. Where the camera really was is told to nobody afterwards.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +23,23 @@ from torch.nn import functional as F
 
 from ..checkpoint import Checkpoint, write
 from ..config import DynamicsConfig, TrainingConfig, to_dict
-from ..dynamics.belief import Belief
+from ..dynamics.belief import Belief, Outlook, pose, unlikelihood
+from ..dynamics.ego_motion import HISTORY, STEP_SCALE, step_between
+from ..dynamics.light_field import HINT_DIM
 from ..dynamics.model import corrupt, forget
 from ..dynamics.motion import paint
-from ..types import ActionsBetween, Codes
-from .data import CodeClips
+from ..rollouts import POSE, EpisodeDataset
+from ..types import NO_ACTION, ActionsBetween, Codes, FrameCodes
+from .data import CodeClips, Windows
 
 CLIPS, CLIP = 8, 17  # clips a step and process, and frames a clip
+SINGLES = 96  # frames a step and process from anywhere
+RAYS, SINGLE_RAYS = 4, 8  # columns that are painted of each frame of a clip, and of each single one
 LEARNING_RATE = 1e-3
-BLIND = 0.5  # of the clips: nothing is seen from some frame on
-FIRST_BLIND = 3  # frames that are seen at least
-HELD_OUT_CLIPS, HELD_OUT_AT_ONCE = 48, 8
+TRANSITIONS = 512  # steps of the camera a step and process
+FORGETFUL = 0.2  # of them: some of the actions before are not told, the oldest first
+POSE_NOISE = 0.004  # of half the map: steps are reckoned from places that are only nearly right
+HELD_OUT_CLIPS, HELD_OUT_AT_ONCE = 96, 8
 HELD_OUT_CONTEXT = 6  # frames seen before the blind ones that are asked about
 SHEET_CLIPS = 3
 GREY, CONTRAST = 128, 48  # of a standardised colour in the sheet
@@ -41,7 +49,46 @@ GREY, CONTRAST = 128, 48  # of a standardised colour in the sheet
 class BeliefLosses:
     """What a training step of the belief reports; `total` is what is minimised."""
 
-    total: Tensor  # mean squared error of the paintings in standardised colours: the mean colour's is 1
+    total: Tensor
+    clips: Tensor  # nats of where the next frame of a clip is seen from, see `unlikelihood`
+    singles: Tensor  # the same of single frames
+    walked: Tensor  # error of the camera's steps, in units of STEP_SCALE
+    painted: Tensor  # mean squared error of the paintings in standardised colours: the mean colour's is 1
+
+
+class Poses:
+    """Where the camera was in every frame of a data set.
+
+    Args:
+        dataset: whose variables tell it.
+        episodes: take the first so many.
+
+    Raises:
+        ValueError: if they do not.
+    """
+
+    def __init__(self, dataset: EpisodeDataset, episodes: int) -> None:
+        if missing := [name for name in POSE if name not in dataset.info.variables]:
+            raise ValueError(
+                f"{dataset.path} does not tell {', '.join(missing)}: no belief can learn where the camera is; "
+                "add --set pose=false to train without"
+            )
+        variables = (dataset.variables(i) for i in range(episodes))
+        self.episodes = [np.stack([each[name] for name in POSE], axis=1).astype(np.float32) for each in variables]
+
+    def read(self, places: Sequence[tuple[int, int]], frames: int) -> Tensor:
+        """Return x, y and angle of `frames` frames from each place (episode, first frame): (b t 3)."""
+        return torch.from_numpy(np.stack([self.episodes[e][start : start + frames] for e, start in places]))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Frames of each episode."""
+        return np.array([len(each) for each in self.episodes])
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Return the least and the greatest x and y: (2) each."""
+        every = torch.from_numpy(np.concatenate(self.episodes)[:, :2])
+        return every.amin(0), every.amax(0)
 
 
 class BeliefModel(nn.Module):
@@ -54,6 +101,7 @@ class BeliefModel(nn.Module):
         super().__init__()
         self.config = config
         self.belief = Belief(config)
+        self.recognise = nn.Linear(config.belief_dim, config.belief_dim)  # a single frame, for training alone
         self.register_buffer("code_vectors", code_vectors.clone())
         self.register_buffer("appearances", appearances.clone())
 
@@ -61,17 +109,66 @@ class BeliefModel(nn.Module):
     def device(self) -> torch.device:
         return self.code_vectors.device
 
-    def forward(self, codes: Codes, actions: ActionsBetween, *, generator: torch.Generator) -> BeliefLosses:
-        """Return the error of painting each frame of `codes` (b t h w) but the first, under `actions` (b t-1).
+    def forward(
+        self,
+        codes: Codes,
+        actions: ActionsBetween,
+        poses: Tensor,
+        single_codes: FrameCodes,
+        single_poses: Tensor,
+        told: Tensor,
+        steps: Tensor,
+        *,
+        generator: torch.Generator,
+    ) -> BeliefLosses:
+        """Return how badly the belief tells where frames are seen from, where steps lead, and what is seen.
 
-        `generator`, on the CPU, decides which codes are replaced, which clips lose their actions, and who is blind.
+        `generator`, on the CPU, decides which codes are replaced, what is not told, and which columns are painted.
+
+        Args:
+            codes: (b t h w), of clips.
+            actions: (b t-1), between them.
+            poses: (b t 3), in the game's units.
+            single_codes: (m h w), of frames from anywhere.
+            single_poses: (m 3).
+            told: (n HISTORY), the actions before steps from anywhere.
+            steps: (n 2 3), the poses before and after those steps.
         """
-        b, t = actions.shape
         past, _ = corrupt(codes[:, :-1], self.config, generator)
         actions = forget(actions, self.config, generator)
-        seen = torch.randint(min(FIRST_BLIND, t), t + 1, (b,), generator=generator)
-        seen[torch.rand(b, generator=generator) >= BLIND] = t
-        return BeliefLosses(self.errors(codes, past, actions, seen.to(codes.device)).mean())
+        beliefs = self.believe(past, actions).flatten(0, 1)
+        single_past, _ = corrupt(single_codes.unsqueeze(1), self.config, generator)
+        looks = self.belief.look(F.embedding(single_past.squeeze(1), self.code_vectors))
+        true, single_true = (self.belief.to_map(each.flatten(0, -2)) for each in (poses[:, 1:], single_poses))
+        where = self.belief.locate(beliefs)
+        clips = unlikelihood(where, true)
+        singles = unlikelihood(self.belief.locate(F.relu(self.recognise(looks))), single_true)
+        walked = self._walked(told, self.belief.to_map(steps), generator)
+        hints = self.belief.hint(beliefs.detach())
+        painted = self._painted(codes[:, 1:].flatten(0, 1), pose(where).detach(), hints, RAYS, generator)
+        no_hints = hints.new_zeros(len(single_true), HINT_DIM)
+        single_painted = self._painted(single_codes, single_true, no_hints, SINGLE_RAYS, generator)
+        total = clips + singles + walked + painted + single_painted
+        return BeliefLosses(total, clips.detach(), singles.detach(), walked.detach(), single_painted.detach())
+
+    def _walked(self, told: Tensor, poses: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the error of the steps between poses (n 2 3) after actions `told` (n HISTORY)."""
+        forgotten = torch.randint(HISTORY + 1, (len(told), 1), generator=generator)
+        forgotten[torch.rand(len(told), generator=generator) >= FORGETFUL] = 0
+        told = told.masked_fill((torch.arange(HISTORY) < forgotten).to(told.device), NO_ACTION)
+        before, after = poses.unbind(1)
+        noise = POSE_NOISE * torch.randn(len(told), 2, generator=generator).to(poses.device)
+        missed = self.belief.ego_motion.step(before + F.pad(noise, (0, 1)), told) - step_between(before, after)
+        return (missed / missed.new_tensor(STEP_SCALE)).abs().mean()
+
+    def _painted(
+        self, codes: FrameCodes, poses: Tensor, hints: Tensor, rays: int, generator: torch.Generator
+    ) -> Tensor:
+        """Return the error of painting some columns of frames with `codes` (m h w) from poses (m 3)."""
+        columns = torch.randint(codes.shape[-1], (len(codes), rays), generator=generator).to(codes.device)
+        shown = torch.take_along_dim(codes, columns.unsqueeze(1), dim=2)
+        real = rearrange(self.appearances[shown], "m h r c i j -> m r c (h i) j")
+        return F.mse_loss(self.belief.light_field(poses, hints, columns), real)
 
     def errors(self, codes: Codes, past: Codes, actions: ActionsBetween, seen: Tensor) -> Tensor:
         """Return the mean squared error of each expected painting (b t-1), if the first `seen` (b) frames are seen."""
@@ -80,9 +177,23 @@ class BeliefModel(nn.Module):
 
     def expect(self, past: Codes, actions: ActionsBetween, seen: Tensor) -> Tensor:
         """Return the paintings (b t 3 H W) expected after each of `past` (b t h w), of which `seen` (b) are seen."""
-        sighted = torch.arange(past.shape[1], device=past.device) < seen.unsqueeze(1)
-        beliefs = self.belief(F.embedding(past, self.code_vectors), actions, sighted)
-        return self.belief.paint(beliefs.flatten(0, 1)).unflatten(0, actions.shape)
+        return self.belief.paint(self.outlook(past, actions, seen))
+
+    def outlook(self, past: Codes, actions: ActionsBetween, seen: Tensor) -> Outlook:
+        """Return from where the frame after each of `past` (b t h w) is seen, if `seen` (b) of them are looked at."""
+        beliefs = self.believe(past, actions)
+        return self.belief.reckon(self.belief.outlook(beliefs), actions, seen)
+
+    def believe(self, past: Codes, actions: ActionsBetween) -> Tensor:
+        """Return what is believed (b t d) after looking at each of `past` (b t h w)."""
+        beliefs: Tensor = self.belief(F.embedding(past, self.code_vectors), actions)
+        return beliefs
+
+    def misplaced(self, past: Codes, actions: ActionsBetween, seen: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far the likeliest pose is from the true one (b t 3), in the game's units and degrees: (b t)."""
+        away = self.outlook(past, actions, seen).poses - self.belief.to_map(poses)
+        turned = torch.remainder(away[..., 2] + math.pi, 2 * math.pi) - math.pi
+        return away[..., :2].norm(dim=-1) * self.belief.extent, turned.abs() * (180 / math.pi)
 
 
 class BeliefStage:
@@ -90,17 +201,25 @@ class BeliefStage:
 
     Args:
         clips: of `training.clip` frames.
+        poses: of all frames.
         model: a belief that nothing has taught yet.
         training: how.
         fingerprints: of the data and the tokenizer.
     """
 
     def __init__(
-        self, clips: CodeClips, model: BeliefModel, training: TrainingConfig, fingerprints: dict[str, str]
+        self,
+        clips: CodeClips,
+        poses: Poses,
+        model: BeliefModel,
+        training: TrainingConfig,
+        fingerprints: dict[str, str],
     ) -> None:
-        self.clips, self.model, self.fingerprints = clips, model, fingerprints
-        self.batch = training.batch
-        self.held_out = clips.read(clips.held_out.spread(HELD_OUT_CLIPS))
+        self.clips, self.poses, self.model, self.fingerprints = clips, poses, model, fingerprints
+        self.batch, self.clip = training.batch, training.clip
+        self.steps = Windows.over(poses.lengths, clips.training.episodes, clip=HISTORY + 1)
+        places = clips.held_out.spread(HELD_OUT_CLIPS)
+        self.held_out = (*clips.read(places), poses.read(places, training.clip))
 
     def begin(self, *, signals: Sequence[int], visible: bool) -> None:
         """There is nothing to do before the first step."""
@@ -111,40 +230,51 @@ class BeliefStage:
     def losses(
         self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
     ) -> dict[str, Tensor]:
-        codes, actions = self.clips.read(self.clips.training.draw(rng, self.batch))
-        device = self.model.device
-        return {"total": model(codes.to(device), actions.to(device), generator=generator).total}
+        places, singles = (self.clips.training.draw(rng, number) for number in (self.batch, SINGLES))
+        steps = self.steps.draw(rng, TRANSITIONS)
+        inputs = (
+            *self.clips.read(places),
+            self.poses.read(places, self.clip),
+            self.clips.read(singles, frames=1)[0].squeeze(1),
+            self.poses.read(singles, 1).squeeze(1),
+            torch.from_numpy(np.stack([self.clips.actions[e][start : start + HISTORY] for e, start in steps])),
+            self.poses.read(steps, HISTORY + 1)[:, -2:],
+        )
+        losses = model(*(each.to(self.model.device) for each in inputs), generator=generator)
+        return dict(vars(losses))
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return held-out errors of the expected paintings: of the next one, and of the last of a blind stretch.
 
-        Beside each, the error of holding the last frame that was seen.
+        Beside each, the error of holding the last frame that was seen, and by how much the median clip is misplaced,
+        in the game's units and degrees.
         """
         assert isinstance(model, BeliefModel)
         figures: dict[str, list[Tensor]] = {}
-        for codes, actions in zip(*(part.split(HELD_OUT_AT_ONCE) for part in self.held_out), strict=True):
-            codes, actions = codes.to(model.device), actions.to(model.device)
-            paintings = paint(codes, model.appearances)
+        for batch in zip(*(part.split(HELD_OUT_AT_ONCE) for part in self.held_out), strict=True):
+            codes, actions, poses = (part.to(model.device) for part in batch)
+            past, paintings = codes[:, :-1], paint(codes, model.appearances)
             last = min(HELD_OUT_CONTEXT, actions.shape[1]) - 1
-            blind = self._errors(model, codes, actions, seen=last + 1)[:, -1]
+            whole, some = (torch.full((len(codes),), n, device=codes.device) for n in (actions.shape[1], last + 1))
             rows = {
-                "error_next": self._errors(model, codes, actions, seen=actions.shape[1])[:, last:].mean(1),
+                "error_next": model.errors(codes, past, actions, whole)[:, last:].mean(1),
                 "error_next_copied": (paintings[:, last:-1] - paintings[:, last + 1 :]).square().mean((1, 2, 3, 4)),
-                "error_blind": blind,
+                "error_blind": model.errors(codes, past, actions, some)[:, -1],
                 "error_blind_copied": (paintings[:, last] - paintings[:, -1]).square().mean((1, 2, 3)),
             }
+            for name, seen in (("next", whole), ("blind", some)):
+                distances, angles = model.misplaced(past, actions, seen, poses[:, 1:])
+                rows |= {f"median_distance_{name}": distances[:, -1], f"median_angle_{name}": angles[:, -1]}
             for name, values in rows.items():
                 figures.setdefault(name, []).append(values)
-        return {name: float(torch.cat(values).mean()) for name, values in figures.items()}
-
-    def _errors(self, model: BeliefModel, codes: Tensor, actions: Tensor, *, seen: int) -> Tensor:
-        return model.errors(codes, codes[:, :-1], actions, torch.full((len(codes),), seen, device=codes.device))
+        every = {name: torch.cat(values) for name, values in figures.items()}
+        return {name: float(v.median() if name.startswith("median") else v.mean()) for name, v in every.items()}
 
     def sheet(self, model: nn.Module, path: Path) -> None:
         """Draw held-out clips in pairs of rows: what comes, as its codes look, and what is expected, blind at last."""
         assert isinstance(model, BeliefModel)
         codes, actions = (
-            part[:: max(1, len(part) // SHEET_CLIPS)][:SHEET_CLIPS].to(model.device) for part in self.held_out
+            part[:: max(1, len(part) // SHEET_CLIPS)][:SHEET_CLIPS].to(model.device) for part in self.held_out[:2]
         )
         seen = torch.full((len(codes),), HELD_OUT_CONTEXT, device=codes.device)
         pairs = torch.stack([paint(codes[:, 1:], model.appearances), model.expect(codes[:, :-1], actions, seen)], dim=1)

@@ -95,9 +95,9 @@ class CodeClips:
         self.training = Windows.over(dataset.lengths, training, clip=clip)
         self.held_out = Windows.over(dataset.lengths, held_out, clip=clip)
 
-    def read(self, places: list[tuple[int, int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return codes int64 (b t h w) and actions int64 (b t-1)."""
-        clip = self.training.clip
+    def read(self, places: list[tuple[int, int]], *, frames: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return codes int64 (b t h w) and actions int64 (b t-1): of the first `frames` of each clip, 0 means all."""
+        clip = frames or self.training.clip
         codes = [self.codes[self.first[e] + start : self.first[e] + start + clip] for e, start in places]
         actions = [self.actions[e][start : start + clip - 1] for e, start in places]
         return torch.from_numpy(np.stack(codes).astype(np.int64)), torch.from_numpy(np.stack(actions).astype(np.int64))

@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from ..checkpoint import Checkpoint, load_weights, read, write
 from ..config import DynamicsConfig, TrainingConfig, to_dict
 from ..dynamics.model import Dynamics
+from ..dynamics.samplers import make_sampler
+from ..dynamics.sampling import gumbel_noise
 from ..rollouts import EpisodeDataset
 from ..runtime import autocast
 from ..simulator import Simulator
 from ..tokenizer.model import Tokenizer
-from ..types import NO_ACTION
-from .belief import BeliefModel, BeliefStage, belief_training
+from ..types import NO_ACTION, Actions, Codes
+from .belief import BeliefModel, BeliefStage, Poses, belief_training
 from .data import CodeClips, cached_codes, first_episodes, split_episodes
 from .loop import Progress, train
 from .motion import appearances, fit_motion, fit_steps
@@ -29,6 +31,7 @@ from .state import has_state
 from .tokenizer import save_tokenizer
 
 BELIEF = "belief"  # the folder below a run's in which its belief is trained
+LONGEST_DREAM = 6  # frames
 HELD_OUT_CLIPS = 24
 HELD_OUT_AT_ONCE = 4
 SHEET_CONTEXT, SHEET_CLIPS = 4, 3
@@ -76,8 +79,9 @@ class DynamicsStage:
             if not name.startswith("expected.")  # how the belief is read is learnt with the rest
         }
         self.motion_is_open = not motion.keys() <= taken and all(part.requires_grad for part in motion.values())
-        belief = {f"belief.{name}" for name, _ in self.model.belief.named_parameters()}
-        self.belief_is_open = not belief <= taken  # whatever is trained: one that knows nothing misleads
+        belief = {name for name, _ in self.model.named_parameters() if name.startswith("belief.")}
+        # Whatever is trained: a belief that knows nothing misleads.
+        self.belief_is_open = bool(belief) and (training.train_belief or not belief <= taken)
         self.training = training
         self.recent = CodeClips(dataset, codes, clip=config.action_history + 1, episodes=episodes)
         if self.belief_is_open:
@@ -85,6 +89,10 @@ class DynamicsStage:
             self.belief_training = belief_training(training, longest=longest)
             clip = self.belief_training.clip
             self.belief_clips = CodeClips(dataset, codes, clip=clip, episodes=episodes)
+            self.poses = Poses(dataset, episodes)
+            assert self.model.belief is not None
+            if "belief.extent" not in taken:
+                self.model.belief.settle(*self.poses.bounds())
 
     def begin(self, *, signals: Sequence[int], visible: bool) -> None:
         """Learn what codes look like, and how the view moves if the run does not start from a model that knows."""
@@ -99,7 +107,9 @@ class DynamicsStage:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.training.seed)
             model = BeliefModel(self.model.config, self.model.code_vectors, self.model.appearances)
-        return BeliefStage(self.belief_clips, model, self.belief_training, self.fingerprints)
+        assert self.model.belief is not None
+        model.belief.load_state_dict(self.model.belief.state_dict())
+        return BeliefStage(self.belief_clips, self.poses, model, self.belief_training, self.fingerprints)
 
     def take_belief(self, directory: Path) -> None:
         """Go on with a belief that is trained.
@@ -107,6 +117,7 @@ class DynamicsStage:
         Raises:
             ValueError: if there is none, or it is damaged or of other sizes.
         """
+        assert self.model.belief is not None
         load_weights(self.model.belief, read(directory, kind="belief"), directory)
 
     def identity(self) -> dict[str, Any]:
@@ -115,10 +126,33 @@ class DynamicsStage:
     def losses(
         self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
     ) -> dict[str, Tensor]:
-        codes, actions = self.clips.read(self.clips.training.draw(rng, self.batch))
-        device = self.model.device
-        losses = model(codes.to(device), actions.to(device), generator=generator)
+        clips = self.clips.read(self.clips.training.draw(rng, self.batch))
+        codes, actions = (part.to(self.model.device) for part in clips)
+        past, seen = codes[:, :-1], actions.shape[1]
+        if self.model.belief is not None and rng.random() < self.training.dreams:
+            seen = max(1, seen - int(rng.integers(1, LONGEST_DREAM + 1)))
+            past = self.dream(past, actions, seen, generator)
+        looked_at = torch.full((len(codes),), seen, device=codes.device)
+        losses = model(codes, actions, past, looked_at, generator=generator)
         return {"total": losses.total, "nats": losses.nll, "nats_alone": losses.alone, "motion": losses.motion}
+
+    @torch.no_grad()
+    def dream(self, past: Codes, actions: Actions, seen: int, generator: torch.Generator) -> Codes:
+        """Return `past` (b t h w) in which only the first `seen` frames are real: the model draws the others itself.
+
+        This is what it is given when it imagines. There its own frames drift, while the belief goes on from the last
+        real one by the actions alone: on real pasts the dynamics would never learn to listen.
+        """
+        config, cache, sampler = self.model.config, self.model.new_cache(), make_sampler(self.model)
+        frames = list(past[:, :seen].unbind(1))
+        for t in range(past.shape[1] - 1):
+            cache.imagined = t >= seen
+            features = self.model.observe(frames[t], actions[:, t], cache)
+            if t + 1 >= seen:
+                shape = (len(past), config.num_patches, config.codes_per_patch, config.codebook_size)
+                noise = gumbel_noise(shape, generator)
+                frames.append(sampler.sample(features, noise, temperature=1.0, top_k=0))
+        return torch.stack(frames, dim=1)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return nats per code over the held-out clips with the right, random and no actions.
