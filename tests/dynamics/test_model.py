@@ -67,17 +67,15 @@ def test_causal_in_time(order: str) -> None:
 
 
 def test_the_window_is_all_that_is_seen() -> None:
-    """A frame older than layers x window, the reach of stacked windows, has no effect but through the belief."""
-    dynamics = tiny_dynamics(window=2, context_layers=2)
-    recent = dynamics.features(CODES, ACTIONS)[:, 4:]
-    torch.nn.init.zeros_(dynamics.context.motion.expected.weight)
+    """A frame older than layers x window, the reach of stacked windows, has no effect; a belief remembers it."""
     changed = CODES.clone()
     changed[:, 0] = (changed[:, 0] + 1) % 16
-    before, after = dynamics.features(CODES, ACTIONS), dynamics.features(changed, ACTIONS)
-    # Each layer reaches one frame further back, and a frame's input holds the frame before it.
-    assert torch.equal(before[:, 4:], after[:, 4:])
-    assert not torch.allclose(before[:, 4:], recent)
-    assert not torch.allclose(before[:, 3], after[:, 3])
+    for pose in (False, True):
+        dynamics = tiny_dynamics(window=2, context_layers=2, pose=pose)
+        before, after = dynamics.features(CODES, ACTIONS), dynamics.features(changed, ACTIONS)
+        # Each layer reaches one frame further back, and a frame's input holds the frame before it.
+        assert torch.equal(before[:, 4:], after[:, 4:]) is not pose
+        assert not torch.allclose(before[:, 3], after[:, 3])
 
 
 @pytest.mark.parametrize("order", NAMES)
@@ -175,3 +173,40 @@ def test_a_codebook_of_another_shape_is_refused() -> None:
     """The dynamics is made for one codebook's shape."""
     with pytest.raises(ValueError, match="codebook"):
         tiny_dynamics(codebook=torch.zeros(8, 8))
+
+
+def test_what_is_expected_counts_by_how_near_a_code_looks() -> None:
+    """The evidence is minus the squared distance per pixel value, times the trust: after real and imagined frames."""
+    dynamics = tiny_dynamics()
+    with torch.no_grad():
+        dynamics.trust.copy_(torch.tensor([0.2, 0.7]))
+    seen = torch.full((len(CODES),), 2)
+    features = dynamics.features(CODES, ACTIONS, seen=seen)
+    expected = dynamics.expect(CODES, ACTIONS, seen)
+    t = ACTIONS.shape[1]
+    evidence = dynamics.evidence(features)
+    assert evidence is not None
+    for frame, trust in ((1, 2.0), (2, 7.0), (t - 1, 7.0)):
+        for row, column in ((0, 0), (3, 6), (7, 5)):
+            cell = expected[:, frame, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+            distances = (cell.unsqueeze(1) - dynamics.appearances).square().mean((2, 3, 4))
+            patch, link = (row // 2) * 4 + column // 2, (row % 2) * 2 + column % 2
+            found = evidence[:, frame, patch, link]
+            torch.testing.assert_close(
+                found - found.mean(1, keepdim=True), -trust * (distances - distances.mean(1, keepdim=True)),
+                atol=1e-4, rtol=1e-4,
+            )  # fmt: skip
+    logits = dynamics.logits(features, CODES)
+    with torch.no_grad():
+        dynamics.trust.zero_()
+    without = dynamics.logits(dynamics.features(CODES, ACTIONS, seen=seen), CODES)
+    torch.testing.assert_close(dynamics.to_patches((logits - without).argmax(-1)), evidence.argmax(-1))
+
+
+def test_without_poses_there_is_no_belief() -> None:
+    """Nothing is expected, nothing is added, and nothing of it is in the checkpoint."""
+    dynamics = tiny_dynamics(pose=False)
+    features = dynamics.features(CODES, ACTIONS)
+    assert features.shape[-1] == dynamics.config.context_dim + dynamics.config.carried
+    assert dynamics.evidence(features) is None
+    assert not [name for name in dynamics.state_dict() if "belief" in name or "expected" in name or "trust" in name]

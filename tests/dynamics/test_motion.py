@@ -89,8 +89,7 @@ def test_displacements_are_polynomials_of_the_place() -> None:
 
 def test_the_last_actions_are_told() -> None:
     """The features depend on the action before the last, and on none that is older than the history."""
-    dynamics = tiny_dynamics(action_history=2, window=1)
-    torch.nn.init.zeros_(dynamics.context.motion.expected.weight)  # the belief remembers more
+    dynamics = tiny_dynamics(action_history=2, window=1, pose=False)  # a belief remembers more
     codes = torch.randint(16, (1, 4, 8, 8), generator=GENERATOR)
     actions = torch.tensor([[0, 1, 2, 3]])
     usual = dynamics.features(codes, actions)[:, -1]

@@ -31,6 +31,7 @@ def reference(dynamics: Dynamics, features: torch.Tensor, noise: torch.Tensor, *
         positions = torch.from_numpy((dynamics.order.waves == wave).nonzero()[0])
         for j in range(dynamics.config.codes_per_patch):
             logits = dynamics.decoder(features, dynamics.vectors(codes))[:, positions, j]
+            logits = logits + dynamics.evidence(features)[:, positions, j]
             codes[:, positions, j] = sample(logits, noise[:, positions, j], **settings)  # type: ignore[arg-type]
     return dynamics.from_patches(codes)
 

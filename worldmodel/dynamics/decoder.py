@@ -76,7 +76,8 @@ class ChainHead(nn.Module):
 
     def predict_alone(self, features: Tensor) -> Tensor:
         """Return logits (... links k) from the context's features (... d) alone, all codes at once."""
-        seen, carried = features.split([self.alone.in_features, self.links * self.carried.in_features], dim=-1)
+        sizes = [self.alone.in_features, self.links * self.carried.in_features]
+        seen, carried = features[..., : sum(sizes)].split(sizes, dim=-1)
         hidden = self.alone(seen) + self.carry(carried)
         return self._logits(rearrange(hidden, "... (j d) -> ... j d", j=self.links))
 
@@ -119,7 +120,7 @@ class CodeDecoder(nn.Module):
         """Return logits (b n links k), each given the codes of earlier waves and the earlier codes of its own patch.
 
         Args:
-            features: (b n d) of the context transformer, what was carried along among them.
+            features: (b n d) of the context transformer, what was carried along among them; what follows says nothing.
             vectors: (b n links c), the vectors of the frame's true codes.
         """
         inputs, carried = self._inputs(features)
@@ -131,7 +132,8 @@ class CodeDecoder(nn.Module):
 
     def _inputs(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return what features (... d) say to the states (... d), and what was carried along (... c)."""
-        seen, carried = features.split([self.config.context_dim, self.config.carried], dim=-1)
+        sizes = [self.config.context_dim, self.config.carried]
+        seen, carried = features[..., : sum(sizes)].split(sizes, dim=-1)
         return self.features(seen) + self.carried(carried), carried
 
     def _known(self, marked: Tensor, neighbours: Tensor) -> Tensor:
@@ -143,7 +145,7 @@ class CodeDecoder(nn.Module):
         """Return the codes (b n links) of a frame, sampled wave by wave.
 
         Args:
-            features: (b n d) of the context transformer, what was carried along among them.
+            features: (b n d) of the context transformer, what was carried along among them; what follows says nothing.
             code_vectors: (k c), the vector of each code.
             pick: chooses codes (b m) from logits (b m k), given the positions (m) and which of the patch's codes it is.
         """

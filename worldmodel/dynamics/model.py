@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..checkpoint import load_weights, read
 from ..config import DynamicsConfig, from_dict
-from ..runtime import use_bfloat16
+from ..runtime import single_precision, use_bfloat16
 from ..types import NO_ACTION, Actions, ActionsBetween, Codes, FrameActions, FrameCodes
 from .belief import Belief
 from .cache import ContextCache
@@ -25,6 +25,7 @@ from .sampling import sample
 
 ALONE_OF = 4  # one patch in so many teaches the context transformer's own prediction at a training step
 MOTION_WEIGHT = 1.0
+TRUST_SCALE = 10.0  # of what is learnt in one unit
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Dynamics(nn.Module):
         self.decoder = CodeDecoder(config, self.order)
         # It learns alone, before the rest: training/belief.py.
         self.belief = Belief(config).requires_grad_(False) if config.pose else None
+        if config.pose:  # how much what it expects counts in the logits: after real frames, after imagined ones
+            self.trust = nn.Parameter(torch.tensor([0.1, 0.5]))
         codebook = codebook.detach().float()
         self.register_buffer("code_vectors", (codebook - codebook.mean(0)) / codebook.std(0).clamp(min=1e-6))
         self.register_buffer("appearances", torch.zeros(config.codebook_size, 3, config.cell, config.cell))
@@ -111,8 +114,34 @@ class Dynamics(nn.Module):
         if corruption is None:
             corruption = torch.zeros(len(codes), device=codes.device)
         expected = None if self.belief is None else self.expect(codes, actions, seen, cache)
-        out: tuple[Tensor, Tensor] = self.context(patches, self.paint(codes), expected, actions, corruption, cache)
-        return out
+        features, displacement = self.context(patches, self.paint(codes), expected, actions, corruption, cache)
+        if expected is None:
+            return features, displacement
+        blind = torch.zeros_like(actions) if seen is None else _blind(actions, seen)
+        if cache is not None:
+            blind = torch.full_like(actions, cache.imagined)
+        trust = TRUST_SCALE * self.trust[blind].unsqueeze(-1).unsqueeze(-1)  # (b t 1 1)
+        cells = rearrange(
+            expected, "b t c (h p i) (w q j) -> b t (h w) (p q c i j)", p=self.config.patch, q=self.config.patch,
+            i=self.config.cell, j=self.config.cell,
+        )  # fmt: skip
+        told = torch.cat([trust * cells, trust.expand(*cells.shape[:3], 1)], dim=-1)
+        return torch.cat([features, told.to(features.dtype)], dim=-1), displacement
+
+    def evidence(self, features: Tensor) -> Tensor | None:
+        """Return what to add to the logits (... links k), given features (... d); None without a belief.
+
+        A code is the likelier the nearer it looks to what is expected at its place: minus the squared distance of the
+        two per pixel value, times the trust in the belief. The product of the two opinions, the transformer's and the
+        map's (a product of experts, Hinton 2002).
+        """
+        if self.belief is None:
+            return None
+        looks = self.appearances.flatten(1)
+        told = features[..., -(self.config.codes_per_patch * looks.shape[1] + 1) :].float()
+        cells, trust = told[..., :-1].unflatten(-1, (self.config.codes_per_patch, -1)), told[..., -1:].unsqueeze(-1)
+        with single_precision(features.device):
+            return (2 * cells @ looks.T - trust * looks.square().sum(1)) / looks.shape[1]
 
     @torch.compiler.disable
     @torch.no_grad()
@@ -132,9 +161,14 @@ class Dynamics(nn.Module):
         """Return logits (b t h w k) of frames `codes` (b t h w), each code given those before it in the order."""
         b, t = codes.shape[:2]
         vectors = self.vectors(self.to_patches(codes))
-        logits = self.decoder(features.flatten(0, 1), vectors.flatten(0, 1))
+        logits = self._weighed(self.decoder(features.flatten(0, 1), vectors.flatten(0, 1)), features.flatten(0, 1))
         p, grid = self.config.patch, self.config.patch_grid
         return rearrange(logits, "(b t) (h w) (i j) k -> b t (h i) (w j) k", b=b, t=t, h=grid, w=grid, i=p, j=p)
+
+    def _weighed(self, logits: Tensor, features: Tensor) -> Tensor:
+        """Return logits (... links k) with the evidence of features (... d)."""
+        evidence = self.evidence(features)
+        return logits if evidence is None else logits.float() + evidence
 
     def loss(
         self,
@@ -158,6 +192,7 @@ class Dynamics(nn.Module):
         features, displacement = self._outlook(past, actions, corruption, seen)
         patches = self.to_patches(codes[:, 1:])
         logits = self.decoder(features.flatten(0, 1), self.vectors(patches).flatten(0, 1))
+        logits = self._weighed(logits, features.flatten(0, 1))
         nll = _nats(logits, patches)
         shown = torch.arange(self.config.num_patches)
         if self.training:  # a sample of the patches teaches as well, and the logits of all are a tenth of a step
@@ -207,7 +242,11 @@ class Dynamics(nn.Module):
         `noise` is standard Gumbel, (b n links k): with the same noise the codes do not depend on how they are computed.
         """
 
+        evidence = self.evidence(features)
+
         def pick(logits: Tensor, positions: Tensor, link: int) -> Tensor:
+            if evidence is not None:
+                logits = logits.float() + evidence[:, positions, link]
             return sample(logits, noise[:, positions, link], temperature=temperature, top_k=top_k)
 
         return self.from_patches(self.decoder.sample(features, self.code_vectors, pick))
@@ -230,6 +269,11 @@ class Dynamics(nn.Module):
         dynamics = cls(config, torch.zeros(config.codebook_size, config.code_dim))
         load_weights(dynamics, checkpoint, directory)
         return dynamics.eval().requires_grad_(False)
+
+
+def _blind(actions: Tensor, seen: Tensor) -> Tensor:
+    """Return 1 where the frame before an action (b t) is not looked at, of which the first `seen` (b) are, else 0."""
+    return (torch.arange(actions.shape[1], device=actions.device) >= seen.unsqueeze(1)).long()
 
 
 def corrupt(codes: Codes, config: DynamicsConfig, generator: torch.Generator) -> tuple[Codes, Tensor]:

@@ -32,6 +32,7 @@ class NumpyDecoder:
         self.neighbours = place[order.neighbours[order.sequence]]
         self.code_vectors = _array(code_vectors)
         self.seen = decoder.config.context_dim  # features that are the context's own; the others were carried along
+        self.said = self.seen + decoder.config.carried  # features that say anything here
         self.features = np.concatenate([_transposed(decoder.features.weight), _transposed(decoder.carried.weight)])
         self.bias = _array(decoder.features.bias)
         self.codes = _transposed(decoder.codes.weight)
@@ -39,22 +40,34 @@ class NumpyDecoder:
         self.blocks = [_Block(block, rotary) for block in decoder.blocks]
         self.head = _Head(decoder.head)
 
-    def sample(self, features: Tensor, noise: Tensor, *, temperature: float = 1.0, top_k: int = 0) -> Tensor:
+    def sample(
+        self,
+        features: Tensor,
+        noise: Tensor,
+        evidence: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        top_k: int = 0,
+    ) -> Tensor:
         """Return the codes (b n links) of a frame, sampled wave by wave.
 
         Args:
             features: (b n d) of the context transformer.
             noise: standard Gumbel, (b n links k).
+            evidence: (b n links k), to be added to the logits; None for nothing.
             temperature, top_k: as for `sampling.sample`.
         """
         b, n, _ = features.shape
-        rows = features.float().numpy()[:, self.sequence]
+        rows = features[..., : self.said].float().numpy()[:, self.sequence]
         inputs = rows @ self.features
         inputs += self.bias
         carried = self.head.carry(rows[..., self.seen :])
         scores = noise.numpy()[:, self.sequence] * np.float32(temperature)
+        constant = self.head.bias  # what the logits have beside the states' part
+        if evidence is not None:
+            constant = constant + evidence.float().numpy()[:, self.sequence]
         if not top_k:
-            scores += self.head.bias
+            scores += constant
         marked = np.zeros((b, n + 1, self.links * self.code_vectors.shape[1] + 1), np.float32)
         marked[:, :n, -1] = 1  # "known": never read before it is
         codes = np.empty((b, n, self.links), np.int64)
@@ -65,14 +78,18 @@ class NumpyDecoder:
             x += inputs[:, start:end].reshape(x.shape)
             for block, cache in zip(self.blocks, caches, strict=True):
                 block.step(x, cache, start, end)
-            drawn, vectors = self._chain(_normalised(x), carried[:, start:end], scores[:, start:end], top_k)
+            likelier = constant if constant.ndim == 1 else constant[:, start:end].reshape(len(x), self.links, -1)
+            state = _normalised(x)
+            drawn, vectors = self._chain(state, carried[:, start:end], scores[:, start:end], likelier, top_k)
             codes[:, start:end] = drawn.reshape(b, -1, self.links)
             marked[:, start:end, :-1] = vectors.reshape(b, end - start, -1)
         result = np.empty_like(codes)
         result[:, self.sequence] = codes
         return torch.from_numpy(result)
 
-    def _chain(self, state: Array, carried: Array, scores: Array, top_k: int) -> tuple[NDArray[np.int64], Array]:
+    def _chain(
+        self, state: Array, carried: Array, scores: Array, constant: Array, top_k: int
+    ) -> tuple[NDArray[np.int64], Array]:
         """Return the codes (m links) of one wave's patches and their vectors (m links*c)."""
         m, c = len(state), self.code_vectors.shape[1]
         scores = scores.reshape(m, self.links, -1)
@@ -83,7 +100,7 @@ class NumpyDecoder:
         for j in range(self.links):
             logits = self.head.logits(hidden[:, j], vectors[:, : j * c])
             if top_k:
-                logits = _likeliest(logits + self.head.bias, top_k)
+                logits = _likeliest(logits + (constant if constant.ndim == 1 else constant[:, j]), top_k)
             logits += scores[:, j]
             codes[:, j] = logits.argmax(-1)
             vectors[:, j * c : (j + 1) * c] = self.code_vectors[codes[:, j]]

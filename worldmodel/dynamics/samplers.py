@@ -48,7 +48,9 @@ class NumpySampler:
     @torch.no_grad()
     def sample(self, features: Tensor, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
         """Return codes (b h w)."""
-        return self.dynamics.from_patches(self.decoder.sample(features, noise, temperature=temperature, top_k=top_k))
+        evidence = self.dynamics.evidence(features)
+        codes = self.decoder.sample(features, noise, evidence, temperature=temperature, top_k=top_k)
+        return self.dynamics.from_patches(codes)
 
 
 def make_sampler(dynamics: Dynamics, engine: str = "auto", *, precision: str = "auto") -> Sampler:
