@@ -142,6 +142,7 @@ def frame_flops(simulator: Simulator) -> dict[str, int]:
     with autocast(dynamics.device, precision=simulator.precision):
         for _ in range(simulator.window - 1):
             dynamics.observe(codes, action, cache)
+        cache.imagined = True
         features: list[torch.Tensor] = []
         context = count_flops(lambda: features.append(dynamics.observe(codes, action, cache)))
         waves = count_flops(lambda: dynamics.logits(features[0].unsqueeze(1), codes.unsqueeze(1)))
@@ -153,8 +154,10 @@ def weights_read(simulator: Simulator) -> dict[str, int]:
     """Return the bytes of weights that each of PARTS reads for one frame, as FORMULAS says."""
     dtypes, dynamics = compute_dtypes(simulator), simulator.dynamics
     training_only = weight_bytes(dynamics.decoder.head.alone, dtypes["waves"])
+    belief = dynamics.belief  # of its grids only a few points are read
+    expected = 0 if belief is None else weight_bytes(belief.light_field.colours, dtypes["context"])
     return {
-        "context": weight_bytes(dynamics.context, dtypes["context"]),
+        "context": weight_bytes(dynamics.context, dtypes["context"]) + expected,
         "waves": (weight_bytes(dynamics.decoder, dtypes["waves"]) - training_only) * dynamics.order.num_waves,
         "decode": weight_bytes(simulator.tokenizer.decoder, dtypes["decode"]),
     }
