@@ -59,7 +59,7 @@ def test_growth_is_a_ratio(simulator: Simulator, context: Context) -> None:
 
 
 def test_flops_of_the_waves_by_hand(simulator: Simulator) -> None:
-    """The decoder's FLOPs contain its linear layers over every position, and little else."""
+    """The decoder's FLOPs contain its linear layers over every position, the evidence of a belief, and little else."""
     flops = speed.frame_flops(simulator)["waves"]
     decoder, config = simulator.dynamics.decoder, simulator.dynamics.config
     linear = sum(layer.weight.numel() for layer in decoder.modules() if isinstance(layer, torch.nn.Linear))
@@ -67,7 +67,8 @@ def test_flops_of_the_waves_by_hand(simulator: Simulator) -> None:
     linear += (config.codes_per_patch - 1) * decoder.head.carried.weight.numel()  # once a code
     table = decoder.head.table.numel() * config.codes_per_patch
     attention = 2 * config.num_patches * config.decoder_dim * config.decoder_layers
-    assert flops == 2 * config.num_patches * (linear + table + attention)
+    evidence = config.codes_per_patch * simulator.dynamics.appearances.numel()
+    assert flops == 2 * config.num_patches * (linear + table + attention + evidence)
 
 
 def test_weights_read(simulator: Simulator) -> None:
@@ -76,7 +77,10 @@ def test_weights_read(simulator: Simulator) -> None:
     decoder = simulator.dynamics.decoder
     count = sum(parameter.numel() for name, parameter in decoder.named_parameters() if "alone" not in name)
     assert read["waves"] == 4 * count * simulator.dynamics.order.num_waves
-    assert read["context"] == 4 * sum(parameter.numel() for parameter in simulator.dynamics.context.parameters())
+    belief = simulator.dynamics.belief
+    assert belief is not None
+    parts = (simulator.dynamics.context, belief.light_field.colours)
+    assert read["context"] == 4 * sum(parameter.numel() for part in parts for parameter in part.parameters())
 
 
 def test_roofline_by_hand(simulator: Simulator) -> None:
