@@ -133,6 +133,7 @@ class DynamicsConfig:
     carried_dim: int = 64  # of what it says about a code
     pose: bool = False  # a belief of where the camera is; its recordings have to tell that
     belief_dim: int = 512  # of what is believed
+    trust: tuple[float, float] = (1.0, 10.0)  # in what it expects, after real frames and after imagined ones
     light_field_dim: int = 512  # of what is thought of a ray
     light_field_grid: int = 64  # points to a side of the coarsest grid of what is seen from where
     action_history: int = 4  # actions that each frame is told: the last ones
@@ -146,6 +147,9 @@ class DynamicsConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "action_names", tuple(self.action_names))
+        object.__setattr__(self, "trust", tuple(self.trust))
+        if len(self.trust) != 2 or min(self.trust) < 0:
+            raise ValueError(f"trust must be two numbers of at least 0, got {self.trust}")
         require_positive(self, "frame_skip", "frames_per_second", "code_grid", "codebook_size", "code_dim", "patch")
         require_positive(self, "window", "context_dim", "context_layers", "decoder_dim", "decoder_layers", "chain_dim")
         require_positive(self, "cell", "motion_dim", "carried_dim", "action_history", "belief_dim", "light_field_dim")

@@ -177,9 +177,7 @@ def test_a_codebook_of_another_shape_is_refused() -> None:
 
 def test_what_is_expected_counts_by_how_near_a_code_looks() -> None:
     """The evidence is minus the squared distance per pixel value, times the trust: after real and imagined frames."""
-    dynamics = tiny_dynamics()
-    with torch.no_grad():
-        dynamics.trust.copy_(torch.tensor([0.2, 0.7]))
+    dynamics, untrusting = (tiny_dynamics(trust=trust) for trust in ((2.0, 7.0), (0.0, 0.0)))
     seen = torch.full((len(CODES),), 2)
     features = dynamics.features(CODES, ACTIONS, seen=seen)
     expected = dynamics.expect(CODES, ACTIONS, seen)
@@ -197,9 +195,7 @@ def test_what_is_expected_counts_by_how_near_a_code_looks() -> None:
                 atol=1e-4, rtol=1e-4,
             )  # fmt: skip
     logits = dynamics.logits(features, CODES)
-    with torch.no_grad():
-        dynamics.trust.zero_()
-    without = dynamics.logits(dynamics.features(CODES, ACTIONS, seen=seen), CODES)
+    without = untrusting.logits(untrusting.features(CODES, ACTIONS, seen=seen), CODES)
     torch.testing.assert_close(dynamics.to_patches((logits - without).argmax(-1)), evidence.argmax(-1))
 
 

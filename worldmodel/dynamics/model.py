@@ -25,7 +25,6 @@ from .sampling import sample
 
 ALONE_OF = 4  # one patch in so many teaches the context transformer's own prediction at a training step
 MOTION_WEIGHT = 1.0
-TRUST_SCALE = 10.0  # of what is learnt in one unit
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,6 @@ class Dynamics(nn.Module):
         self.decoder = CodeDecoder(config, self.order)
         # It learns alone, before the rest: training/belief.py.
         self.belief = Belief(config).requires_grad_(False) if config.pose else None
-        if config.pose:  # how much what it expects counts in the logits: after real frames, after imagined ones
-            self.trust = nn.Parameter(torch.tensor([0.1, 0.5]))
         codebook = codebook.detach().float()
         self.register_buffer("code_vectors", (codebook - codebook.mean(0)) / codebook.std(0).clamp(min=1e-6))
         self.register_buffer("appearances", torch.zeros(config.codebook_size, 3, config.cell, config.cell))
@@ -120,7 +117,7 @@ class Dynamics(nn.Module):
         blind = torch.zeros_like(actions) if seen is None else _blind(actions, seen)
         if cache is not None:
             blind = torch.full_like(actions, cache.imagined)
-        trust = TRUST_SCALE * self.trust[blind].unsqueeze(-1).unsqueeze(-1)  # (b t 1 1)
+        trust = expected.new_tensor(self.config.trust)[blind].unsqueeze(-1).unsqueeze(-1)  # (b t 1 1)
         cells = rearrange(
             expected, "b t c (h p i) (w q j) -> b t (h w) (p q c i j)", p=self.config.patch, q=self.config.patch,
             i=self.config.cell, j=self.config.cell,
