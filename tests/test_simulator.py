@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,7 @@ def test_of_a_long_context_only_the_belief_remembers_the_beginning() -> None:
     whole = simulator.dynamics.belief(simulator.dynamics.vectors(codes[:, :-1]), torch.from_numpy(actions))
     torch.testing.assert_close(simulator._cache.belief.beliefs, whole[:, -1])
     torch.nn.init.zeros_(simulator.dynamics.context.motion.expected.weight)
+    simulator.dynamics.config = dataclasses.replace(simulator.dynamics.config, trust=(0.0, 0.0))
     simulator = Simulator(simulator.tokenizer, simulator.dynamics)
     long = simulator.imagine(frames, actions, FUTURE[:1]).codes
     short = simulator.imagine(frames[:, 3:], actions[:, 3:], FUTURE[:1]).codes

@@ -60,6 +60,7 @@ def test_a_model_that_knows_nothing(subject: Subject) -> None:
     with torch.no_grad():
         dynamics.decoder.head.table.zero_()
         dynamics.decoder.head.bias.zero_()
+        dynamics.appearances.zero_()  # nor does one code look nearer to what is expected
     simulator = Simulator(subject.simulator.tokenizer, dynamics, precision="float32")
     blank = Subject(simulator=simulator, dataset=subject.dataset, num_clips=12, context=2)
     numbers = likelihood.measure(blank, lambda done, total: None)

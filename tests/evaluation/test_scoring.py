@@ -39,6 +39,7 @@ def test_a_draw_of_a_certain_model_is_certain() -> None:
     with torch.no_grad():
         head.table.zero_()
         head.bias.zero_()
+        simulator.dynamics.appearances.zero_()  # nor does one code look nearer to what is expected
     features = past_features(simulator, CODES[:, :-1], ACTIONS)
     simulator = type(simulator)(simulator.tokenizer, simulator.dynamics, precision="float32")
     alike = draw(simulator, features, torch.Generator().manual_seed(0))
@@ -67,7 +68,7 @@ def test_what_is_heard_is_what_was_drawn_and_from_what() -> None:
     assert torch.equal(drawn, torch.stack([codes for _, codes in told], dim=1))
     everything = torch.cat([CODES, drawn], dim=1)
     actions = np.concatenate([ACTIONS, future], axis=1)
-    full = past_features(simulator, everything[:, :-1], actions)[:, 5:]
+    full = past_features(simulator, everything[:, :-1], actions, real=6)[:, 5:]
     features = torch.stack([features for features, _ in told], dim=1)
     torch.testing.assert_close(features, full, rtol=1e-3, atol=1e-4)
     expected = frame_nats(simulator, full, drawn)
