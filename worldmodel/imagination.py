@@ -30,7 +30,7 @@ COLUMNS = 4  # videos beside each other in the movie that shows all
 CHUNK = 16  # frames decoded at once
 
 EPISODES = Path(__file__).parent / "pretrained" / "episodes"  # held out, shipped with the package
-DEFAULT_SOURCE = f"{EPISODES}:7@38"  # a corridor that leads into a room: forward and right look different
+DEFAULT_SOURCE = f"{EPISODES}:6@38"  # a corridor that leads into a room: forward and right look different
 
 Report = Callable[[str, int, int], None]
 
