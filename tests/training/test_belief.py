@@ -15,7 +15,7 @@ from tests.worlds import record_toy
 from worldmodel.checkpoint import read
 from worldmodel.config import TrainingConfig
 from worldmodel.dynamics.model import Dynamics
-from worldmodel.rollouts import CollectConfig, EpisodeDataset, Goal, collect
+from worldmodel.rollouts import EpisodeDataset
 from worldmodel.training.belief import BeliefModel, Poses
 from worldmodel.training.dynamics import train_dynamics
 from worldmodel.training.loop import train
@@ -173,9 +173,7 @@ def test_a_world_that_stays_is_learnt(tmp_path: Path) -> None:
 
     Its episode serves for training and for asking alike: of another world nothing could be known.
     """
-    game = CollectConfig(env="toy", frame_size=32, policy="random", max_steps=2000)
-    collect(game, tmp_path / "data", goal=Goal(episodes=1))
-    data = EpisodeDataset(tmp_path / "data")
+    data = EpisodeDataset(record_toy(tmp_path / "data", episodes=1))
     tokenizer = train_tokenizer(data, tmp_path / "t", steps=300)
     config = dataclasses.replace(CONFIG, steps=400, belief_steps=400, episodes=1)
     stage = make_stage(data, tokenizer, config, tmp_path / "codes")
