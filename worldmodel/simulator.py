@@ -128,9 +128,11 @@ class Simulator:
         self._cache = self.dynamics.new_cache()
         # Frames beyond the window leave no trace but in the belief.
         first = max(0, t - self.window * self.dynamics.config.context_layers)
-        for i in range(first if self.dynamics.belief is not None else 0):
+        belief = self._frozen.belief
+        for i in range(first if belief is not None else 0):
+            assert belief is not None
             with autocast(self.dynamics.device, precision=self.precision):
-                self._frozen.expect(codes[:, i : i + 1], actions[:, i : i + 1], cache=self._cache)
+                belief.take_in(self._frozen.vectors(codes[:, i]), actions[:, i], self._cache.belief, real=True)
         for i in range(first, t - 1):
             self._observe(codes[:, i], actions[:, i])
         self._latest = codes[:, -1]

@@ -84,7 +84,10 @@ def test_what_is_traced_of_imagined_videos(subject: Subject, monkeypatch: pytest
     codes = subject.simulator.tokenizer.encode(clips.frames[:, :3])
     everything = torch.cat([codes, imagined.codes], dim=1)
     actions = np.concatenate([clips.actions[:, :2], future], axis=1)
-    features = past_features(subject.simulator, everything[:, :-1], actions, real=3)[:, 2:]
+    with torch.inference_mode():
+        seen = torch.full((2,), 3)  # no imagined frame is looked at
+        dynamics = subject.simulator.dynamics
+        features = dynamics.features(everything[:, :-1], torch.from_numpy(actions), seen=seen)[:, 2:]
     nats = frame_nats(subject.simulator, features, imagined.codes)
     np.testing.assert_allclose(trace.nats, nats[:, ::2], rtol=1e-3)
     frames = np.concatenate([subject.simulator.decode(codes[:, -1:]), imagined.frames], axis=1)

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from tests.training.test_dynamics import make_stage, train_tokenizer
 from tests.worlds import record_toy
 from worldmodel.checkpoint import read
 from worldmodel.config import TrainingConfig
+from worldmodel.dynamics.ego_motion import step_between
 from worldmodel.dynamics.model import Dynamics
 from worldmodel.rollouts import EpisodeDataset
 from worldmodel.training.belief import BeliefModel, Poses
@@ -129,6 +131,25 @@ def test_poses_are_those_of_the_frames(tmp_path: Path) -> None:
     low, high = poses.bounds()
     assert float(high[1]) == max(data.variables(i)["position_y"].max() for i in range(2))
     assert low.tolist() == [0, 0]
+
+
+def test_steps_are_told_the_actions_that_led_to_them(tmp_path: Path) -> None:
+    """The last told action is the one between the two poses: turns turn, walking walks, and nothing else does."""
+    data, tokenizer = world(tmp_path)
+    stage = make_stage(data, tokenizer, CONFIG, tmp_path / "codes").belief_stage()
+    given: list[tuple[torch.Tensor, ...]] = []
+    stage.model.register_forward_hook(lambda module, inputs, out: given.append(inputs))
+    stage.losses(stage.model, np.random.default_rng(0), torch.Generator().manual_seed(0), 0.0)
+    told, steps = given[0][-2:]
+    between = step_between(*stage.model.belief.to_map(steps).unbind(1))
+    names = np.array(data.info.action_names)[told[:, -1]]
+    assert set(names) == {"noop", "forward", "left", "right"}
+    assert (between[names == "left", 2] > 0.1).all()
+    assert (between[names == "right", 2] < -0.1).all()
+    assert (between[(names == "noop") | (names == "forward"), 2].abs() < 1e-4).all()
+    walked = between[:, :2].norm(dim=1)
+    assert (walked[names == "forward"] > 1e-3).all()
+    assert (walked[names != "forward"] < 1e-6).all()
 
 
 def tiny_model() -> BeliefModel:

@@ -60,8 +60,8 @@ class Memory:
 class Belief(nn.Module):
     """Frames and actions so far -> a vector, from it where the camera is, and from that the painting of the next frame.
 
-    The painting is the mean of all that may come: sharp where the belief is sure, blurred where it is not. A pose is x
-    and y in -1..1 of the map and a heading in radians, counterclockwise.
+    The painting is what is seen from the likeliest pose; right after a real frame, hints of what else is believed blur
+    it where that is not sure. A pose is x and y in -1..1 of the map and a heading in radians, counterclockwise.
     """
 
     origin: Tensor
@@ -130,8 +130,8 @@ class Belief(nn.Module):
         """
         told = F.pad(actions, (HISTORY - 1, 0), value=NO_ACTION).unfold(1, HISTORY, 1)
         poses = list(outlook.poses.unbind(1))
-        blind = torch.arange(len(poses), device=seen.device) >= seen.unsqueeze(1)  # (b t)
-        for t in range(1, len(poses)):
+        blind = unseen(len(poses), seen)
+        for t in range(max(1, int(seen.min())), len(poses)):
             poses[t] = torch.where(blind[:, t : t + 1], self.ego_motion(poses[t - 1], told[:, t]), poses[t])
         return Outlook(torch.stack(poses, dim=1), outlook.hints.masked_fill(blind.unsqueeze(-1), 0.0))
 
@@ -165,6 +165,11 @@ class Belief(nn.Module):
     def to_map(self, places: Tensor) -> Tensor:
         """Return the game's x, y and angle in degrees (... 3) as poses."""
         return torch.cat([(places[..., :2] - self.origin) / self.extent, places[..., 2:] * (math.pi / 180)], dim=-1)
+
+
+def unseen(frames: int, seen: Tensor) -> Tensor:
+    """Return which of `frames` frames are not looked at if the first `seen` (b) are: bool (b t)."""
+    return torch.arange(frames, device=seen.device) >= seen.unsqueeze(1)
 
 
 def pose(where: Whereabouts) -> Tensor:

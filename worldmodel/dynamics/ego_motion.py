@@ -7,7 +7,6 @@ thousandths of a map in minutes, which a recurrent network that has to find out 
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import torch
@@ -17,7 +16,7 @@ from torch.nn import functional as F
 from ..config import DynamicsConfig
 from ..runtime import single_precision
 from .layers import table
-from .light_field import OCTAVES, read_grid, sines
+from .light_field import OCTAVES, perceptron, read_grid, sines
 
 HISTORY = 5  # actions: momentum is gone after so many
 ACTION_DIM = 64
@@ -38,11 +37,9 @@ class EgoMotion(nn.Module):
         grid = 2 * config.light_field_grid
         self.actions = table(nn.Parameter(torch.randn(HISTORY, len(config.action_names) + 1, ACTION_DIM)))
         self.ground = table(nn.Parameter(torch.zeros(1, GROUND_DIM, grid, grid)))  # where walls stand
-        self.free = nn.Sequential(nn.Linear(ACTION_DIM, ACTION_DIM), nn.ReLU(), nn.Linear(ACTION_DIM, 3))
+        self.free = perceptron(ACTION_DIM, ACTION_DIM, 3)
         features = ACTION_DIM + 6 * OCTAVES + 2 * len(TURNS) + GROUND_DIM
-        widths = [features, *[config.light_field_dim // 2] * DEPTH]
-        hidden = [part for a, b in itertools.pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())]
-        self.hindered = nn.Sequential(*hidden, nn.Linear(widths[-1], 3))
+        self.hindered = perceptron(features, *[config.light_field_dim // 2] * DEPTH, 3)
         nn.init.zeros_(self.hindered[-1].weight)  # type: ignore[arg-type]
         self.register_buffer("waves", math.pi * 2.0 ** torch.arange(-1, OCTAVES - 1), persistent=False)
         self.register_buffer("turns", torch.tensor(TURNS, dtype=torch.float32), persistent=False)
@@ -83,4 +80,9 @@ def step_between(before: Tensor, after: Tensor) -> Tensor:
     away = after - before
     cos, sin = before[:, 2].cos(), before[:, 2].sin()
     ahead, left = cos * away[:, 0] + sin * away[:, 1], cos * away[:, 1] - sin * away[:, 0]
-    return torch.stack([ahead, left, torch.remainder(away[:, 2] + math.pi, 2 * math.pi) - math.pi], dim=-1)
+    return torch.stack([ahead, left, shorter_turn(away[:, 2])], dim=-1)
+
+
+def shorter_turn(angles: Tensor) -> Tensor:
+    """Return angles (...) in radians as turns the shorter way round: -pi..pi."""
+    return torch.remainder(angles + math.pi, 2 * math.pi) - math.pi

@@ -50,9 +50,7 @@ class LightField(nn.Module):
         self.views = self._grid(VIEW_DIM, 2 * grid + 1, grid, grid)  # in each direction from each place
         self.places = self._grid(PLACE_DIM, 2 * grid, 2 * grid)
         features = 8 * OCTAVES + 2 * len(TURNS) + 2 + LINE_DIM + VIEW_DIM + PLACE_DIM + HINT_DIM
-        widths = [features, *[config.light_field_dim] * DEPTH]
-        hidden = [part for a, b in itertools.pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())]
-        self.colours = nn.Sequential(*hidden, nn.Linear(widths[-1], 3 * self.height * self.cell))
+        self.colours = perceptron(features, *[config.light_field_dim] * DEPTH, 3 * self.height * self.cell)
         middles = (torch.arange(self.columns) + 0.5) / self.columns * 2 - 1
         self.register_buffer("middles", middles, persistent=False)
         self.register_buffer("waves", math.pi * 2.0 ** torch.arange(-1, OCTAVES - 1), persistent=False)
@@ -93,6 +91,14 @@ class LightField(nn.Module):
         features += [sines(direction, self.turns), torch.stack([sideways.tan(), sideways.cos()], dim=-1)]
         features += [read_grid(self.lines, around, offset / math.sqrt(2)), read_grid(self.views, x, y, around)]
         return torch.cat([*features, read_grid(self.places, x, y)], dim=-1)
+
+
+def perceptron(*widths: int) -> nn.Sequential:
+    """Return linear layers between `widths` with ReLUs between them."""
+    parts: list[nn.Module] = []
+    for before, after in itertools.pairwise(widths):
+        parts += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*parts[:-1])
 
 
 def sines(numbers: Tensor, speeds: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from ..checkpoint import load_weights, read
 from ..config import DynamicsConfig, from_dict
 from ..runtime import single_precision, use_bfloat16
 from ..types import NO_ACTION, Actions, ActionsBetween, Codes, FrameActions, FrameCodes
-from .belief import Belief
+from .belief import Belief, unseen
 from .cache import ContextCache
 from .context import ContextTransformer
 from .decoder import CodeDecoder
@@ -114,7 +114,7 @@ class Dynamics(nn.Module):
         features, displacement = self.context(patches, self.paint(codes), expected, actions, corruption, cache)
         if expected is None:
             return features, displacement
-        blind = torch.zeros_like(actions) if seen is None else _blind(actions, seen)
+        blind = torch.zeros_like(actions) if seen is None else unseen(actions.shape[1], seen).long()
         if cache is not None:
             blind = torch.full_like(actions, cache.imagined)
         trust = expected.new_tensor(self.config.trust)[blind].unsqueeze(-1).unsqueeze(-1)  # (b t 1 1)
@@ -205,17 +205,7 @@ class Dynamics(nn.Module):
         before, after = paintings[:, :-1].flatten(0, 1), paintings[:, 1:].flatten(0, 1)
         return self.context.motion.loss(displacement.flatten(0, 1), before, after)
 
-    def forward(
-        self,
-        codes: Codes,
-        actions: ActionsBetween,
-        past: Codes | None = None,
-        seen: Tensor | None = None,
-        *,
-        generator: torch.Generator,
-    ) -> DynamicsLosses:
-        """The same as `loss`: the name by which torch's wrappers for several processes call it."""
-        return self.loss(codes, actions, past, seen, generator=generator)
+    forward = loss  # the name by which torch's wrappers for several processes call it
 
     def frozen(self, *, precision: str = "auto") -> Dynamics:
         """Return a copy that imagines faster and cannot be trained: matrices in the dtype they are multiplied in."""
@@ -266,11 +256,6 @@ class Dynamics(nn.Module):
         dynamics = cls(config, torch.zeros(config.codebook_size, config.code_dim))
         load_weights(dynamics, checkpoint, directory)
         return dynamics.eval().requires_grad_(False)
-
-
-def _blind(actions: Tensor, seen: Tensor) -> Tensor:
-    """Return 1 where the frame before an action (b t) is not looked at, of which the first `seen` (b) are, else 0."""
-    return (torch.arange(actions.shape[1], device=actions.device) >= seen.unsqueeze(1)).long()
 
 
 def corrupt(codes: Codes, config: DynamicsConfig, generator: torch.Generator) -> tuple[Codes, Tensor]:

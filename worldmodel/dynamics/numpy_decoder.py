@@ -63,7 +63,7 @@ class NumpyDecoder:
         inputs += self.bias
         carried = self.head.carry(rows[..., self.seen :])
         scores = noise.numpy()[:, self.sequence] * np.float32(temperature)
-        constant = self.head.bias  # what the logits have beside the states' part
+        constant: Array = np.broadcast_to(self.head.bias, scores.shape)  # what the logits have beside the states' part
         if evidence is not None:
             constant = constant + evidence.float().numpy()[:, self.sequence]
         if not top_k:
@@ -78,9 +78,8 @@ class NumpyDecoder:
             x += inputs[:, start:end].reshape(x.shape)
             for block, cache in zip(self.blocks, caches, strict=True):
                 block.step(x, cache, start, end)
-            likelier = constant if constant.ndim == 1 else constant[:, start:end].reshape(len(x), self.links, -1)
-            state = _normalised(x)
-            drawn, vectors = self._chain(state, carried[:, start:end], scores[:, start:end], likelier, top_k)
+            state, here = _normalised(x), slice(start, end)
+            drawn, vectors = self._chain(state, carried[:, here], scores[:, here], constant[:, here], top_k)
             codes[:, start:end] = drawn.reshape(b, -1, self.links)
             marked[:, start:end, :-1] = vectors.reshape(b, end - start, -1)
         result = np.empty_like(codes)
@@ -100,7 +99,7 @@ class NumpyDecoder:
         for j in range(self.links):
             logits = self.head.logits(hidden[:, j], vectors[:, : j * c])
             if top_k:
-                logits = _likeliest(logits + (constant if constant.ndim == 1 else constant[:, j]), top_k)
+                logits = _likeliest(logits + constant[:, :, j].reshape(logits.shape), top_k)
             logits += scores[:, j]
             codes[:, j] = logits.argmax(-1)
             vectors[:, j * c : (j + 1) * c] = self.code_vectors[codes[:, j]]

@@ -22,15 +22,11 @@ Hear = Callable[[Tensor, FrameCodes], None]  # is told features (b n d) and the 
 
 
 @torch.inference_mode()
-def past_features(simulator: Simulator, codes: Codes, actions: np.ndarray, *, real: int | None = None) -> Tensor:
-    """Return the features (b t n d) of the frames that follow `codes` (b t h w) under `actions` (b t).
-
-    Only the first `real` frames are, None meaning all: a belief does not look at imagined ones.
-    """
+def past_features(simulator: Simulator, codes: Codes, actions: np.ndarray) -> Tensor:
+    """Return the features (b t n d) of the frames that follow `codes` (b t h w) under `actions` (b t)."""
     told = torch.as_tensor(actions, dtype=torch.int64).to(codes.device)
     with autocast(codes.device, precision=simulator.precision):
-        seen = None if real is None else torch.full((len(codes),), real, device=codes.device)
-        return simulator.dynamics.features(codes, told, seen=seen)
+        return simulator.dynamics.features(codes, told)
 
 
 @torch.inference_mode()

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from ..checkpoint import Checkpoint, write
 from ..config import DynamicsConfig, TrainingConfig, to_dict
 from ..dynamics.belief import Belief, Outlook, pose, unlikelihood
-from ..dynamics.ego_motion import HISTORY, STEP_SCALE, step_between
+from ..dynamics.ego_motion import HISTORY, STEP_SCALE, shorter_turn, step_between
 from ..dynamics.light_field import HINT_DIM
 from ..dynamics.model import corrupt, forget
 from ..dynamics.motion import paint
@@ -53,7 +53,7 @@ class BeliefLosses:
     clips: Tensor  # nats of where the next frame of a clip is seen from, see `unlikelihood`
     singles: Tensor  # the same of single frames
     walked: Tensor  # error of the camera's steps, in units of STEP_SCALE
-    painted: Tensor  # mean squared error of the paintings in standardised colours: the mean colour's is 1
+    painted: Tensor  # squared error of single frames' paintings from where they are, in standardised colours
 
 
 class Poses:
@@ -192,8 +192,8 @@ class BeliefModel(nn.Module):
     def misplaced(self, past: Codes, actions: ActionsBetween, seen: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
         """Return how far the likeliest pose is from the true one (b t 3), in the game's units and degrees: (b t)."""
         away = self.outlook(past, actions, seen).poses - self.belief.to_map(poses)
-        turned = torch.remainder(away[..., 2] + math.pi, 2 * math.pi) - math.pi
-        return away[..., :2].norm(dim=-1) * self.belief.extent, turned.abs() * (180 / math.pi)
+        distances, turns = away[..., :2].norm(dim=-1), shorter_turn(away[..., 2])
+        return distances * self.belief.extent, turns.abs() * (180 / math.pi)
 
 
 class BeliefStage:
@@ -202,7 +202,7 @@ class BeliefStage:
     Args:
         clips: of `training.clip` frames.
         poses: of all frames.
-        model: a belief that nothing has taught yet.
+        model: a belief, which has settled on a map.
         training: how.
         fingerprints: of the data and the tokenizer.
     """
