@@ -87,6 +87,11 @@ def _read(name: str, text: str, current: object) -> object:
             raise UsageError(f"{name} takes a number like {current}, got {text!r}") from None
     if isinstance(current, str):
         return text
+    if isinstance(current, tuple) and current and not isinstance(current[0], str):
+        parts = text.split(",")
+        if len(parts) != len(current):
+            raise UsageError(f"{name} takes {len(current)} numbers like {','.join(map(str, current))}, got {text!r}")
+        return tuple(_read(name, part, number) for part, number in zip(parts, current, strict=True))
     raise UsageError(f"{name} cannot be set on the command line")
 
 
