@@ -46,8 +46,8 @@ def tiny_dynamics(*, codebook: torch.Tensor | None = None, **changes: object) ->
         "carried_dim": 4,
         "pose": True,
         "belief_dim": 16,
-        "light_field_dim": 16,
-        "light_field_grid": 4,
+        "field_dim": 16,
+        "field_grid": 8,
     }
     config = DynamicsConfig(**(settings | changes))  # type: ignore[arg-type]
     if codebook is None:

@@ -79,7 +79,7 @@ def test_weights_read(simulator: Simulator) -> None:
     assert read["waves"] == 4 * count * simulator.dynamics.order.num_waves
     belief = simulator.dynamics.belief
     assert belief is not None
-    parts = (simulator.dynamics.context, belief.light_field.colours)
+    parts = (simulator.dynamics.context, belief.field.wall, belief.field.plane)
     assert read["context"] == 4 * sum(parameter.numel() for part in parts for parameter in part.parameters())
 
 

@@ -134,8 +134,8 @@ class DynamicsConfig:
     pose: bool = False  # a belief of where the camera is; its recordings have to tell that
     belief_dim: int = 512  # of what is believed
     trust: tuple[float, float] = (1.0, 10.0)  # in what it expects, after real frames and after imagined ones
-    light_field_dim: int = 512  # of what is thought of a ray
-    light_field_grid: int = 64  # points to a side of the coarsest grid of what is seen from where
+    field_dim: int = 96  # of what turns the map into colours
+    field_grid: int = 512  # points to a side of the map
     action_history: int = 4  # actions that each frame is told: the last ones
     decoder_dim: int = 192
     decoder_layers: int = 2
@@ -152,9 +152,9 @@ class DynamicsConfig:
             raise ValueError(f"trust must be two numbers of at least 0, got {self.trust}")
         require_positive(self, "frame_skip", "frames_per_second", "code_grid", "codebook_size", "code_dim", "patch")
         require_positive(self, "window", "context_dim", "context_layers", "decoder_dim", "decoder_layers", "chain_dim")
-        require_positive(self, "cell", "motion_dim", "carried_dim", "action_history", "belief_dim", "light_field_dim")
-        if self.light_field_grid < 2:
-            raise ValueError(f"light_field_grid must be at least 2, got {self.light_field_grid}")
+        require_positive(self, "cell", "motion_dim", "carried_dim", "action_history", "belief_dim", "field_dim")
+        if self.field_grid < 2:
+            raise ValueError(f"field_grid must be at least 2, got {self.field_grid}")
         if not self.action_names:
             raise ValueError("action_names must name at least one action")
         if self.motion_layer < 0:

@@ -132,7 +132,8 @@ class Simulator:
         for i in range(first if belief is not None else 0):
             assert belief is not None
             with autocast(self.dynamics.device, precision=self.precision):
-                belief.take_in(self._frozen.vectors(codes[:, i]), actions[:, i], self._cache.belief, real=True)
+                vectors, painting = self._frozen.vectors(codes[:, i]), self._frozen.paint(codes[:, i : i + 1])[:, 0]
+                belief.take_in(vectors, painting, actions[:, i], self._cache.belief, real=True)
         for i in range(first, t - 1):
             self._observe(codes[:, i], actions[:, i])
         self._latest = codes[:, -1]

@@ -155,7 +155,8 @@ def weights_read(simulator: Simulator) -> dict[str, int]:
     dtypes, dynamics = compute_dtypes(simulator), simulator.dynamics
     training_only = weight_bytes(dynamics.decoder.head.alone, dtypes["waves"])
     belief = dynamics.belief  # of its grids only a few points are read
-    expected = 0 if belief is None else weight_bytes(belief.light_field.colours, dtypes["context"])
+    painters = () if belief is None else (belief.field.wall, belief.field.plane)
+    expected = sum(weight_bytes(painter, dtypes["context"]) for painter in painters)
     return {
         "context": weight_bytes(dynamics.context, dtypes["context"]) + expected,
         "waves": (weight_bytes(dynamics.decoder, dtypes["waves"]) - training_only) * dynamics.order.num_waves,

@@ -9,7 +9,20 @@ import torch
 from torch import Tensor
 
 from tests.models import tiny_dynamics
-from worldmodel.dynamics.belief import HEADINGS, POINTS, Belief, Memory, Outlook, Whereabouts, pose, unlikelihood
+from tests.dynamics.test_radiance_field import room, tiny_field
+from worldmodel.dynamics.belief import (
+    GUESS_SPREAD,
+    HEADINGS,
+    POINTS,
+    Belief,
+    Clock,
+    Memory,
+    Whereabouts,
+    fit,
+    pose,
+    unlikelihood,
+)
+from worldmodel.dynamics.radiance_field import RadianceField
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -20,64 +33,107 @@ def tiny_belief(**changes: object) -> Belief:
     return belief
 
 
+def take_in(belief: Belief, vectors: Tensor, paintings: Tensor, actions: Tensor, *, seen: int) -> tuple[Tensor, Memory]:
+    """Return the views (b t 4) of the frames that follow, of which `seen` are looked at, and what is remembered."""
+    memory = Memory()
+    steps = [
+        belief.take_in(vectors[:, t], paintings[:, t], actions[:, t], memory, real=t < seen)
+        for t in range(actions.shape[1])
+    ]
+    return torch.stack(steps, dim=1), memory
+
+
 @pytest.mark.parametrize("code_grid", [4, 6, 12, 16, 18])
 def test_any_grid_is_painted_pixel_by_pixel(code_grid: int) -> None:
     """The painting is as large as what the codes look like, whatever their number."""
     belief = tiny_belief(code_grid=code_grid, belief_dim=16)
     vectors = torch.randn(2, 3, code_grid, code_grid, 8, generator=GENERATOR)
-    beliefs = belief(vectors, torch.zeros(2, 3, dtype=torch.int64))
-    assert beliefs.shape == (2, 3, 16)
-    assert belief.paint(belief.outlook(beliefs)).shape == (2, 3, 3, 4 * code_grid, 4 * code_grid)
-
-
-def test_the_belief_goes_on_where_it_was() -> None:
-    """Step by step, with its memory handed on, it expects what it expects of the whole; blind from the fourth frame."""
-    belief = tiny_belief()
-    vectors = torch.randn(2, 6, 8, 8, 8, generator=GENERATOR)
-    actions = torch.randint(-1, 4, (2, 6), generator=GENERATOR)
-    whole = belief.reckon(belief.outlook(belief(vectors, actions)), actions, torch.tensor([3, 3]))
-    memory = Memory()
-    steps = [belief.take_in(vectors[:, t], actions[:, t], memory, real=t < 3) for t in range(6)]
-    for part, parts in zip(whole, zip(*steps, strict=True), strict=True):
-        torch.testing.assert_close(torch.stack(parts, dim=1), part)
+    paintings = torch.randn(2, 3, 3, 4 * code_grid, 4 * code_grid, generator=GENERATOR)
+    views, memory = take_in(belief, vectors, paintings, torch.zeros(2, 3, dtype=torch.int64), seen=2)
+    assert memory.beliefs is not None
+    assert memory.beliefs.shape == (2, 16)
+    assert belief.field.view(views.flatten(0, 1)).shape == (6, 3, 4 * code_grid, 4 * code_grid)
 
 
 def test_what_is_not_looked_at_has_no_effect() -> None:
     """A frame that is not real may be any frame; its action counts, and a real one has an effect ever after."""
     belief = tiny_belief()
     vectors = torch.randn(1, 4, 8, 8, 8, generator=GENERATOR)
+    paintings = torch.randn(1, 4, 3, 32, 32, generator=GENERATOR)
     actions = torch.zeros(1, 4, dtype=torch.int64)
-    seen = torch.tensor([2])
-
-    def poses(vectors: Tensor, actions: Tensor) -> Tensor:
-        return belief.reckon(belief.outlook(belief(vectors, actions)), actions, seen).poses
-
-    usual = poses(vectors, actions)
+    usual, _ = take_in(belief, vectors, paintings, actions, seen=2)
     for place, matters in ((1, True), (2, False), (3, False)):
-        other = vectors.clone()
-        other[:, place] += 1.0
-        changed = poses(other, actions)
+        others = [each.clone() for each in (vectors, paintings)]
+        for other in others:
+            other[:, place] += 1.0
+        changed, _ = take_in(belief, *others, actions, seen=2)
         assert torch.equal(changed[:, :place], usual[:, :place])
         assert torch.equal(changed[:, place:], usual[:, place:]) is not matters
-        assert torch.equal(changed[:, 3], usual[:, 3]) is not matters
         told = actions.clone()
         told[:, place] = 1
-        assert not torch.equal(poses(vectors, told)[:, place], usual[:, place])
+        assert not torch.equal(take_in(belief, vectors, paintings, told, seen=2)[0][:, place], usual[:, place])
 
 
-def test_blind_from_frame_to_frame_is_each_clips_own() -> None:
-    """Clips of a batch that are blind from different frames on do not touch one another; all seen changes nothing."""
+def built() -> RadianceField:
+    """Return a field of a room whose walls are all different, in strong colours."""
+    field = room(tiny_field(field_grid=128, code_grid=16))
+    for painter in (field.wall, field.plane):
+        painter[-1].weight *= 40  # type: ignore[operator]
+    return field
+
+
+def test_a_view_is_found_where_it_was_painted() -> None:
+    """From a few steps away, least squares finds the view from which a frame is seen, and says how well it fits."""
+    field = built()
+    true = torch.tensor([[0.1, -0.2, 0.4, 0.0], [-0.2, 0.1, 2.0, 0.05], [0.0, 0.3, -1.0, -0.05]])
+    begun = true + torch.tensor([[0.015, -0.01, 0.01, 0.0], [-0.01, 0.01, -0.015, 0.0], [0.01, 0.015, 0.01, 0.02]])
+    spread = torch.tensor(GUESS_SPREAD).expand(3, -1)
+    found, misfit = fit(field, begun, spread, field.view(true))
+    before = (field.view(begun) - field.view(true)).square().mean((1, 2, 3))
+    assert (misfit < 0.1 * before).all()
+    assert ((found - true).norm(dim=1) < 0.5 * (begun - true).norm(dim=1)).all()
+
+
+def test_a_place_is_left_only_for_a_better_one() -> None:
+    """Of what the network guesses and of where the steps have led, that is taken which shows what is seen."""
     belief = tiny_belief()
-    vectors = torch.randn(2, 5, 8, 8, 8, generator=GENERATOR)
-    actions = torch.randint(4, (2, 5), generator=GENERATOR)
-    outlook = belief.outlook(belief(vectors, actions))
-    both = belief.reckon(outlook, actions, torch.tensor([5, 2]))
-    assert torch.equal(both.poses[0], outlook.poses[0])
-    assert torch.equal(both.hints[0], outlook.hints[0])
-    alone = belief.reckon(Outlook(*(part[1:] for part in outlook)), actions[1:], torch.tensor([2]))
-    torch.testing.assert_close(both.poses[1], alone.poses[0])
-    assert (both.hints[1, 2:] == 0).all()
-    assert torch.equal(both.hints[1, :2], outlook.hints[1, :2])
+    belief.field = built()
+    true, wrong = torch.tensor([[0.1, -0.2, 0.4]]), torch.tensor([[-0.3, 0.3, 3.0]])
+    eye = torch.zeros(1)
+    painting = belief.field.view(torch.cat([true, eye.unsqueeze(1)], dim=1))
+    for guess, expected in ((true, wrong), (wrong, true), (true, true)):
+        view, misfit = belief._find(guess, expected, eye, painting)
+        torch.testing.assert_close(view[:, :3], true, atol=0.02, rtol=0)
+        alone = belief._find(true, None, eye, painting)[1]
+        assert misfit[0] <= 1.3 * alone[0] + 1e-4
+
+
+def test_the_clock_learns_its_phase_and_keeps_it() -> None:
+    """A few looks at the swaying eye tell the phase; who stands still learns nothing, and time goes on."""
+    angle, phase = 2 * math.pi / 5, 0.7
+    swings = torch.tensor([[0.18, 0.05], [0.0, 0.0]])
+    clock = Clock.unknown(swings)
+    assert (clock.sway(swings) == 0).all()
+    for t in range(5):
+        true = torch.tensor([math.sin(phase + angle * t), math.cos(phase + angle * t)])
+        clock = clock.seen(swings, (swings * true).sum(-1)).later(angle)
+    for t in range(5, 15):
+        true = torch.tensor([math.sin(phase + angle * t), math.cos(phase + angle * t)])
+        torch.testing.assert_close(clock.mean[0], true, atol=0.1, rtol=0)
+        assert (clock.mean[1] == 0).all()
+        clock = clock.later(angle)
+
+
+def test_recorded_views_sway_with_the_engines_clock() -> None:
+    """The eye of who walks is as high again after a whole number of its periods, and not in between."""
+    belief = tiny_belief()
+    torch.nn.init.normal_(belief.field.sway[2].weight, generator=GENERATOR)
+    places = torch.tensor([[float(x), 0.0, 90.0] for x in range(0, 12)]).unsqueeze(0)
+    views = belief.views(places, torch.arange(1, 12).unsqueeze(0))
+    assert views.shape == (1, 11, 4)
+    torch.testing.assert_close(views[..., :3], belief.to_map(places[:, 1:]))
+    torch.testing.assert_close(views[0, :6, 3], views[0, 5:, 3])  # 20 tics are 5 frames of 4
+    assert views[0, :5, 3].std() > 1e-3
 
 
 def test_what_is_expected_reaches_the_logits() -> None:

@@ -46,7 +46,7 @@ def test_cache_is_bounded() -> None:
 def test_frozen_equals_the_model_it_was_made_of() -> None:
     """Freezing changes where work is done, not one bit of the features, in both precisions."""
     dynamics = tiny_dynamics(gaze_layers=2)
-    seen = torch.full((len(CODES),), 2)
+    seen = 2
     for precision in ("float32", "bfloat16"):
         frozen = dynamics.frozen(precision=precision)
         with torch.no_grad(), autocast(dynamics.device, precision=precision):
@@ -178,9 +178,9 @@ def test_a_codebook_of_another_shape_is_refused() -> None:
 def test_what_is_expected_counts_by_how_near_a_code_looks() -> None:
     """The evidence is minus the squared distance per pixel value, times the trust: after real and imagined frames."""
     dynamics, untrusting = (tiny_dynamics(trust=trust) for trust in ((2.0, 7.0), (0.0, 0.0)))
-    seen = torch.full((len(CODES),), 2)
+    seen = 2
     features = dynamics.features(CODES, ACTIONS, seen=seen)
-    expected = dynamics.expect(CODES, ACTIONS, seen)
+    expected = dynamics.expect(CODES, dynamics.paint(CODES), ACTIONS, seen)
     t = ACTIONS.shape[1]
     evidence = dynamics.evidence(features)
     assert evidence is not None

@@ -68,7 +68,7 @@ def test_a_long_future_is_exact(engine: str, order: str) -> None:
     generator = torch.Generator().manual_seed(3)
     past = CODES[:, :2]
     for t in range(1, FRAMES - 1):
-        features = dynamics.features(past, ACTIONS[:, : t + 1], seen=torch.full((3,), 2))[:, -1]
+        features = dynamics.features(past, ACTIONS[:, : t + 1], seen=2)[:, -1]
         expected = reference(dynamics, features, gumbel_noise((3, 16, 4, 16), generator))
         assert torch.equal(simulator.step(ACTIONS[:, t]), expected)
         past = torch.cat([past, expected[:, None]], dim=1)

@@ -69,7 +69,7 @@ def test_what_is_heard_is_what_was_drawn_and_from_what() -> None:
     everything = torch.cat([CODES, drawn], dim=1)
     actions = np.concatenate([ACTIONS, future], axis=1)
     with torch.inference_mode():
-        seen = torch.full((2,), 6)  # no imagined frame is looked at
+        seen = 6  # no imagined frame is looked at
         full = simulator.dynamics.features(everything[:, :-1], torch.from_numpy(actions), seen=seen)[:, 5:]
     features = torch.stack([features for features, _ in told], dim=1)
     torch.testing.assert_close(features, full, rtol=1e-3, atol=1e-4)

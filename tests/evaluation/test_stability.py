@@ -85,7 +85,7 @@ def test_what_is_traced_of_imagined_videos(subject: Subject, monkeypatch: pytest
     everything = torch.cat([codes, imagined.codes], dim=1)
     actions = np.concatenate([clips.actions[:, :2], future], axis=1)
     with torch.inference_mode():
-        seen = torch.full((2,), 3)  # no imagined frame is looked at
+        seen = 3  # no imagined frame is looked at
         dynamics = subject.simulator.dynamics
         features = dynamics.features(everything[:, :-1], torch.from_numpy(actions), seen=seen)[:, 2:]
     nats = frame_nats(subject.simulator, features, imagined.codes)

@@ -17,6 +17,7 @@ from worldmodel.checkpoint import read
 from worldmodel.config import TrainingConfig
 from worldmodel.dynamics.ego_motion import step_between
 from worldmodel.dynamics.model import Dynamics
+from worldmodel.dynamics.motion import paint
 from worldmodel.rollouts import EpisodeDataset
 from worldmodel.training.belief import BeliefModel, Poses
 from worldmodel.training.dynamics import train_dynamics
@@ -76,7 +77,7 @@ def test_a_known_belief_is_kept(tmp_path: Path) -> None:
     train_dynamics(make_stage(data, tokenizer, known, tmp_path / "codes"), known, tmp_path / "second")
     assert not (tmp_path / "second" / "belief").exists()
     tensors = [read(tmp_path / run, kind="dynamics").tensors for run in ("first", "second")]
-    for name in ("belief.seen.weight", "belief.extent", "belief.light_field.lines"):
+    for name in ("belief.seen.weight", "belief.extent", "belief.field.walls"):
         assert torch.equal(*(each[name] for each in tensors))
     for changes in (
         {"init_only": "decoder."},
@@ -127,6 +128,10 @@ def test_poses_are_those_of_the_frames(tmp_path: Path) -> None:
     poses = Poses(data, 2)
     read = poses.read([(1, 3), (0, 0)], 4)
     assert read.shape == (2, 4, 3)
+    earlier = poses.read([(1, 3), (0, 0)], 3, before=1)
+    assert torch.equal(earlier[0], poses.read([(1, 2)], 4)[0])
+    assert torch.equal(earlier[1, 1:], read[1, :3])
+    assert torch.equal(earlier[1, 0], read[1, 0])  # nothing was before the first
     assert read[0, :, 2].tolist() == data.variables(1)["angle"][3:7].tolist()
     low, high = poses.bounds()
     assert float(high[1]) == max(data.variables(i)["position_y"].max() for i in range(2))
@@ -141,7 +146,9 @@ def test_steps_are_told_the_actions_that_led_to_them(tmp_path: Path) -> None:
     stage.model.register_forward_hook(lambda module, inputs, out: given.append(inputs))
     stage.losses(stage.model, np.random.default_rng(0), torch.Generator().manual_seed(0), 0.0)
     told, steps = given[0][-2:]
-    between = step_between(*stage.model.belief.to_map(steps).unbind(1))
+    poses = stage.model.belief.to_map(steps)
+    between = step_between(poses[:, 1], poses[:, 2])
+    assert (poses[:, 1] != poses[:, 0]).any()
     names = np.array(data.info.action_names)[told[:, -1]]
     assert set(names) == {"noop", "forward", "left", "right"}
     assert (between[names == "left", 2] > 0.1).all()
@@ -158,34 +165,44 @@ def tiny_model() -> BeliefModel:
 
 
 def test_blind_frames_are_not_seen() -> None:
-    """Errors do not depend on what is not looked at, but on what is to be painted and on what was seen."""
+    """Views do not depend on what is not looked at, but on what was seen; paintings are those of their views."""
     model = tiny_model()
     generator = torch.Generator().manual_seed(0)
-    codes = torch.randint(16, (2, 5, 8, 8), generator=generator)
+    codes = torch.randint(16, (2, 4, 8, 8), generator=generator)
     actions = torch.randint(4, (2, 4), generator=generator)
-    seen = torch.tensor([2, 4])
-    usual = model.errors(codes, codes[:, :-1], actions, seen)
-    past = codes[:, :-1].clone()
-    past[:, 3] = (past[:, 3] + 1) % 16
-    changed = model.errors(codes, past, actions, seen)
-    assert torch.equal(changed[0], usual[0])
-    assert torch.equal(changed[1, :3], usual[1, :3])
-    assert not torch.equal(changed[1, 3], usual[1, 3])
+    usual = model.views(codes, actions, 2)
+    codes[:, 2:] = (codes[:, 2:] + 1) % 16
+    assert torch.equal(model.views(codes, actions, 2), usual)
+    codes[:, 1] = (codes[:, 1] + 1) % 16
+    assert not torch.equal(model.views(codes, actions, 2)[:, 1:], usual[:, 1:])
+    torch.testing.assert_close(model.paint(usual)[1, 3], model.belief.field.view(usual[1, 3:])[0])
 
 
 def test_misplacement_is_in_the_games_units() -> None:
     """Distances grow with the map, and a full turn away is no turn."""
     model = tiny_model()
     generator = torch.Generator().manual_seed(0)
-    codes = torch.randint(16, (2, 4, 8, 8), generator=generator)
-    actions, seen = torch.zeros(2, 4, dtype=torch.int64), torch.tensor([4, 4])
-    believed = model.outlook(codes, actions, seen).poses
+    views = torch.randn(2, 4, 4, generator=generator)
     model.belief.settle(torch.tensor([-300.0, 0.0]), torch.tensor([100.0, 400.0]))  # 200 units are 1
-    true = torch.cat([(believed[..., :2] + 0.03) * 200 + torch.tensor([-100.0, 200.0]), believed[..., 2:]], dim=-1)
+    true = torch.cat([(views[..., :2] + 0.03) * 200 + torch.tensor([-100.0, 200.0]), views[..., 2:3]], dim=-1)
     true[..., 2] = true[..., 2] * 180 / math.pi + 360 + 5
-    distances, angles = model.misplaced(codes, actions, seen, true)
+    distances, angles = model.misplaced(views, true)
     torch.testing.assert_close(distances, torch.full((2, 4), 6 * 2**0.5), atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(angles, torch.full((2, 4), 5.0), atol=1e-3, rtol=1e-3)
+
+
+def test_what_is_to_be_painted_is_what_the_codes_look_like() -> None:
+    """A field that painted every block as its code looks has no error; one that is a constant off has its square."""
+    model = tiny_model()
+    codes = torch.randint(16, (3, 8, 8), generator=torch.Generator().manual_seed(0))
+    whole = model.belief.field.blocks(paint(codes.unsqueeze(1), model.appearances)[:, 0])
+    frame = torch.arange(3)[:, None, None]
+    for off in (0.0, 0.5):
+        field = model.belief.field
+        shown = lambda views, columns, rows, generator, off=off: whole[frame, columns.unsqueeze(-1), rows] + off  # noqa: E731
+        field.forward = shown  # type: ignore[method-assign,assignment]
+        error = model._painted(codes, torch.zeros(3, 4), torch.Generator().manual_seed(1))
+        assert float(error) == pytest.approx(off**2, abs=1e-6)
 
 
 @pytest.mark.slow

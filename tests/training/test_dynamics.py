@@ -46,8 +46,8 @@ def make_stage(
         chain_dim=32,
         pose=True,
         belief_dim=64,
-        light_field_dim=64,
-        light_field_grid=4,
+        field_dim=32,
+        field_grid=32,
     )
     model = dataclasses.replace(model, **changes)
     return DynamicsStage(data, tokenizer, model, config, cache=cache, tokenizer_metrics={"psnr": 1.0})
@@ -125,7 +125,7 @@ def test_a_dream_is_what_the_simulator_imagines(tmp_path: Path) -> None:
                 parameter.add_(changes * torch.randn_like(parameter))
         codes, actions = stage.clips.read(stage.clips.training.spread(2))
         past = codes[:, :-1]
-        dream = stage.dream(past, actions, 4, torch.Generator().manual_seed(5))
+        dream = stage.dream(past, actions, 4, None, torch.Generator().manual_seed(5))
         assert dream.shape == past.shape
         assert torch.equal(dream[:, :4], past[:, :4])
         simulator = Simulator(tokenizer, stage.model, precision="float32")
@@ -152,10 +152,10 @@ def test_clips_dream_as_often_as_asked(
     for seed in range(3):
         stage.losses(stage.model, np.random.default_rng(seed), torch.Generator().manual_seed(seed), 0.0)
     assert len(dreamt) == number
-    for codes, actions, past, seen in given:
-        real = torch.arange(past.shape[1]) < seen.unsqueeze(1)
-        assert torch.equal(past[real], codes[:, :-1][real])
-        assert (seen < actions.shape[1]).all() == bool(number)
+    for codes, actions, past, seen, views in given:
+        assert torch.equal(past[:, :seen], codes[:, :seen])
+        assert (seen < actions.shape[1]) == bool(number)  # type: ignore[operator]
+        assert (views is not None) is pose
     assert all(torch.equal(one, inputs[2]) for one, inputs in zip(dreamt, given, strict=False))
 
 

@@ -15,7 +15,7 @@ from ..checkpoint import load_weights, read
 from ..config import DynamicsConfig, from_dict
 from ..runtime import single_precision, use_bfloat16
 from ..types import NO_ACTION, Actions, ActionsBetween, Codes, FrameActions, FrameCodes
-from .belief import Belief, unseen
+from .belief import Belief, Memory
 from .cache import ContextCache
 from .context import ContextTransformer
 from .decoder import CodeDecoder
@@ -90,34 +90,39 @@ class Dynamics(nn.Module):
         """Return what codes (b t h w) look like, code by code, in standardised colours: (b t 3 H W)."""
         return paint(codes, self.appearances)
 
-    def features(self, codes: Codes, actions: Actions, *, corruption: Tensor | None = None, seen: Tensor | None = None,
-                 cache: ContextCache | None = None) -> Tensor:  # fmt: skip
+    def features(
+        self, codes: Codes, actions: Actions, *, corruption: Tensor | None = None, seen: int | None = None,
+        views: Tensor | None = None, cache: ContextCache | None = None,
+    ) -> Tensor:  # fmt: skip
         """Return what is known of the frames that follow `codes` (b t h w) under `actions` (b t): (b t n d).
 
-        The belief looks at the first `seen` (b) frames, None meaning all; with a cache, at those that are not imagined.
+        The belief looks at the first `seen` frames, None meaning all; with a cache, at those that are not imagined.
+        Where `views` (b t 4) say from where those that follow are seen, it is not asked.
         """
-        return self._outlook(codes, actions, corruption, seen, cache)[0]
+        return self._outlook(codes, actions, corruption, seen, views, cache)[0]
 
     def _outlook(
         self,
         codes: Codes,
         actions: Actions,
         corruption: Tensor | None,
-        seen: Tensor | None = None,
+        seen: int | None = None,
+        views: Tensor | None = None,
         cache: ContextCache | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the features, and by how much the view is displaced."""
         patches = self.vectors(self.to_patches(codes)).flatten(-2)
         if corruption is None:
             corruption = torch.zeros(len(codes), device=codes.device)
-        expected = None if self.belief is None else self.expect(codes, actions, seen, cache)
-        features, displacement = self.context(patches, self.paint(codes), expected, actions, corruption, cache)
+        paintings = self.paint(codes)
+        expected = None if self.belief is None else self.expect(codes, paintings, actions, seen, views, cache)
+        features, displacement = self.context(patches, paintings, expected, actions, corruption, cache)
         if expected is None:
             return features, displacement
-        blind = torch.zeros_like(actions) if seen is None else unseen(actions.shape[1], seen).long()
+        blind = torch.arange(actions.shape[1]) >= (actions.shape[1] if seen is None else seen)
         if cache is not None:
-            blind = torch.full_like(actions, cache.imagined)
-        trust = expected.new_tensor(self.config.trust)[blind].unsqueeze(-1).unsqueeze(-1)  # (b t 1 1)
+            blind[:] = cache.imagined
+        trust = expected.new_tensor(self.config.trust)[blind.long()].reshape(1, -1, 1, 1).expand(len(codes), -1, 1, 1)
         cells = rearrange(
             expected, "b t c (h p i) (w q j) -> b t (h w) (p q c i j)", p=self.config.patch, q=self.config.patch,
             i=self.config.cell, j=self.config.cell,
@@ -143,16 +148,23 @@ class Dynamics(nn.Module):
     @torch.compiler.disable
     @torch.no_grad()
     def expect(
-        self, codes: Codes, actions: Actions, seen: Tensor | None = None, cache: ContextCache | None = None
-    ) -> Tensor:
-        """Return the paintings (b t 3 H W) that are expected to follow `codes` (b t h w) under `actions` (b t)."""
+        self, codes: Codes, paintings: Tensor, actions: Actions, seen: int | None = None, views: Tensor | None = None,
+        cache: ContextCache | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Return the paintings (b t 3 H W) that are expected to follow `codes` (b t h w) under `actions` (b t).
+
+        See `features`; `paintings` (b t 3 H W) are of `codes`.
+        """
         assert self.belief is not None
-        vectors = self.vectors(codes)
-        if cache is not None:
-            outlook = self.belief.take_in(vectors[:, 0], actions[:, 0], cache.belief, real=not cache.imagined)
-            return self.belief.paint(outlook).unsqueeze(1)
-        outlook = self.belief.outlook(self.belief(vectors, actions))
-        return self.belief.paint(outlook if seen is None else self.belief.reckon(outlook, actions, seen))
+        if views is None:
+            memory = Memory() if cache is None else cache.belief
+            vectors = self.vectors(codes)
+            steps = []
+            for t in range(actions.shape[1]):
+                real = not cache.imagined if cache is not None else seen is None or t < seen
+                steps.append(self.belief.take_in(vectors[:, t], paintings[:, t], actions[:, t], memory, real=real))
+            views = torch.stack(steps, dim=1)
+        return self.belief.field.view(views.flatten(0, 1)).unflatten(0, actions.shape)
 
     def logits(self, features: Tensor, codes: Codes) -> Tensor:
         """Return logits (b t h w k) of frames `codes` (b t h w), each code given those before it in the order."""
@@ -172,21 +184,22 @@ class Dynamics(nn.Module):
         codes: Codes,
         actions: ActionsBetween,
         past: Codes | None = None,
-        seen: Tensor | None = None,
+        seen: int | None = None,
+        views: Tensor | None = None,
         *,
         generator: torch.Generator,
     ) -> DynamicsLosses:
         """Return the losses of predicting each frame of `codes` (b t h w) but the first, under `actions` (b t-1).
 
         They are predicted from `past` (b t-1 h w), the frames themselves if None, of which the belief looks at the
-        first `seen` (b), all if None. In training mode, a share of the past's codes is replaced by random ones and some
+        first `seen`, all if None, unless `views` (b t-1 4) say from where they are seen. In training mode, a share of the past's codes is replaced by random ones and some
         clips lose their actions (`generator`, on the CPU, decides); the codes to be predicted are always the real ones.
         """
         past, corruption = codes[:, :-1] if past is None else past, None
         if self.training:
             past, corruption = corrupt(past, self.config, generator)
             actions = forget(actions, self.config, generator)
-        features, displacement = self._outlook(past, actions, corruption, seen)
+        features, displacement = self._outlook(past, actions, corruption, seen, views)
         patches = self.to_patches(codes[:, 1:])
         logits = self.decoder(features.flatten(0, 1), self.vectors(patches).flatten(0, 1))
         logits = self._weighed(logits, features.flatten(0, 1))
@@ -212,7 +225,10 @@ class Dynamics(nn.Module):
         copied = copy.deepcopy(self).eval().requires_grad_(False)
         dtype = torch.bfloat16 if use_bfloat16(precision, self.device) else torch.float32
         copied.context.freeze(dtype)
-        exact = set() if copied.belief is None else set(copied.belief.ego_motion.modules())
+        exact: set[nn.Module] = set()
+        if copied.belief is not None:
+            field = copied.belief.field
+            exact = {*copied.belief.ego_motion.modules(), *field.sway.modules(), field.higher}
         for module in copied.modules():
             if isinstance(module, nn.Linear | nn.Conv1d) and module not in exact:
                 module.to(dtype)
@@ -239,9 +255,15 @@ class Dynamics(nn.Module):
         return self.from_patches(self.decoder.sample(features, self.code_vectors, pick))
 
     @torch.no_grad()
-    def observe(self, codes: FrameCodes, actions: FrameActions, cache: ContextCache) -> Tensor:
-        """Take in one frame (b h w) and the action that follows it (b); return features (b n d) of the next frame."""
-        return self.features(codes.unsqueeze(1), actions.unsqueeze(1), cache=cache).squeeze(1)
+    def observe(
+        self, codes: FrameCodes, actions: FrameActions, cache: ContextCache, views: Tensor | None = None
+    ) -> Tensor:
+        """Take in one frame (b h w) and the action that follows it (b); return features (b n d) of the next frame.
+
+        `views` (b 4) say from where it is seen, if that is known.
+        """
+        known = None if views is None else views.unsqueeze(1)
+        return self.features(codes.unsqueeze(1), actions.unsqueeze(1), views=known, cache=cache).squeeze(1)
 
     @classmethod
     def from_pretrained(cls, directory: str | os.PathLike[str]) -> Dynamics:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,8 @@ from torch.nn import functional as F
 
 from ..checkpoint import Checkpoint, write
 from ..config import DynamicsConfig, TrainingConfig, to_dict
-from ..dynamics.belief import Belief, Outlook, pose, unlikelihood
+from ..dynamics.belief import Belief, Memory, last_step, pose, unlikelihood
 from ..dynamics.ego_motion import HISTORY, STEP_SCALE, shorter_turn, step_between
-from ..dynamics.light_field import HINT_DIM
 from ..dynamics.model import corrupt, forget
 from ..dynamics.motion import paint
 from ..rollouts import POSE, EpisodeDataset
@@ -34,14 +33,16 @@ from .data import CodeClips, Windows
 
 CLIPS, CLIP = 8, 17  # clips a step and process, and frames a clip
 SINGLES = 96  # frames a step and process from anywhere
-RAYS, SINGLE_RAYS = 4, 8  # columns that are painted of each frame of a clip, and of each single one
+RAYS, ROWS = 12, 16  # columns that are painted of each single frame, and blocks of each column
 LEARNING_RATE = 1e-3
-TRANSITIONS = 512  # steps of the camera a step and process
+TRANSITIONS = 2048  # steps of the camera a step and process
 FORGETFUL = 0.2  # of them: some of the actions before are not told, the oldest first
 POSE_NOISE = 0.004  # of half the map: steps are reckoned from places that are only nearly right
-HELD_OUT_CLIPS, HELD_OUT_AT_ONCE = 96, 8
+STEP_NOISE = 0.001  # and after steps that are
+HELD_OUT_CLIPS, HELD_OUT_AT_ONCE = 24, 8
 HELD_OUT_CONTEXT = 6  # frames seen before the blind ones that are asked about
 SHEET_CLIPS = 3
+FIELD_GRIDS = ("field.density", "field.walls", "field.floor", "field.ceiling")
 GREY, CONTRAST = 128, 48  # of a standardised colour in the sheet
 
 
@@ -76,9 +77,13 @@ class Poses:
         variables = (dataset.variables(i) for i in range(episodes))
         self.episodes = [np.stack([each[name] for name in POSE], axis=1).astype(np.float32) for each in variables]
 
-    def read(self, places: Sequence[tuple[int, int]], frames: int) -> Tensor:
-        """Return x, y and angle of `frames` frames from each place (episode, first frame): (b t 3)."""
-        return torch.from_numpy(np.stack([self.episodes[e][start : start + frames] for e, start in places]))
+    def read(self, places: Sequence[tuple[int, int]], frames: int, *, before: int = 0) -> Tensor:
+        """Return x, y and angle of `frames` frames from each place (episode, first frame): (b t 3).
+
+        So many more `before` them come first; what would be before an episode is its first.
+        """
+        window = np.arange(-before, frames)
+        return torch.from_numpy(np.stack([self.episodes[e][np.maximum(start + window, 0)] for e, start in places]))
 
     @property
     def lengths(self) -> np.ndarray:
@@ -116,6 +121,7 @@ class BeliefModel(nn.Module):
         poses: Tensor,
         single_codes: FrameCodes,
         single_poses: Tensor,
+        numbers: Tensor,
         told: Tensor,
         steps: Tensor,
         *,
@@ -123,75 +129,79 @@ class BeliefModel(nn.Module):
     ) -> BeliefLosses:
         """Return how badly the belief tells where frames are seen from, where steps lead, and what is seen.
 
-        `generator`, on the CPU, decides which codes are replaced, what is not told, and which columns are painted.
+        `generator`, on the CPU, decides which codes are replaced, what is not told, and what is painted.
 
         Args:
             codes: (b t h w), of clips.
             actions: (b t-1), between them.
             poses: (b t 3), in the game's units.
             single_codes: (m h w), of frames from anywhere.
-            single_poses: (m 3).
+            single_poses: (m 2 3), of the frame before each and of itself.
+            numbers: (m), how many frames of the episode come before each.
             told: (n HISTORY), the actions before steps from anywhere.
-            steps: (n 2 3), the poses before and after those steps.
+            steps: (n 3 3), the poses a step before those steps, before and after them.
         """
         past, _ = corrupt(codes[:, :-1], self.config, generator)
         actions = forget(actions, self.config, generator)
         beliefs = self.believe(past, actions).flatten(0, 1)
         single_past, _ = corrupt(single_codes.unsqueeze(1), self.config, generator)
         looks = self.belief.look(F.embedding(single_past.squeeze(1), self.code_vectors))
-        true, single_true = (self.belief.to_map(each.flatten(0, -2)) for each in (poses[:, 1:], single_poses))
         where = self.belief.locate(beliefs)
-        clips = unlikelihood(where, true)
-        singles = unlikelihood(self.belief.locate(F.relu(self.recognise(looks))), single_true)
+        clips = unlikelihood(where, self.belief.to_map(poses[:, 1:].flatten(0, 1)))
+        single_where = self.belief.locate(F.relu(self.recognise(looks)))
+        singles = unlikelihood(single_where, self.belief.to_map(single_poses[:, 1]))
         walked = self._walked(told, self.belief.to_map(steps), generator)
-        hints = self.belief.hint(beliefs.detach())
-        painted = self._painted(codes[:, 1:].flatten(0, 1), pose(where).detach(), hints, RAYS, generator)
-        no_hints = hints.new_zeros(len(single_true), HINT_DIM)
-        single_painted = self._painted(single_codes, single_true, no_hints, SINGLE_RAYS, generator)
-        total = clips + singles + walked + painted + single_painted
-        return BeliefLosses(total, clips.detach(), singles.detach(), walked.detach(), single_painted.detach())
+        views = self.belief.views(single_poses, numbers.unsqueeze(1)).squeeze(1)
+        painted = self._painted(single_codes, views, generator)
+        total = clips + singles + walked + painted
+        return BeliefLosses(total, clips.detach(), singles.detach(), walked.detach(), painted.detach())
 
     def _walked(self, told: Tensor, poses: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the error of the steps between poses (n 2 3) after actions `told` (n HISTORY)."""
+        """Return the error of the last step between poses (n 3 3) after actions `told` (n HISTORY)."""
         forgotten = torch.randint(HISTORY + 1, (len(told), 1), generator=generator)
         forgotten[torch.rand(len(told), generator=generator) >= FORGETFUL] = 0
         told = told.masked_fill((torch.arange(HISTORY) < forgotten).to(told.device), NO_ACTION)
-        before, after = poses.unbind(1)
-        noise = POSE_NOISE * torch.randn(len(told), 2, generator=generator).to(poses.device)
-        missed = self.belief.ego_motion.step(before + F.pad(noise, (0, 1)), told) - step_between(before, after)
-        return (missed / missed.new_tensor(STEP_SCALE)).abs().mean()
+        earlier, before, after = poses.unbind(1)
+        place_noise, step_noise = POSE_NOISE * torch.randn(2, len(told), 2, generator=generator).to(poses.device)
+        last = last_step(earlier, before) + STEP_NOISE / POSE_NOISE * step_noise
+        step = self.belief.ego_motion.step(before + F.pad(place_noise, (0, 1)), told, last)
+        return ((step - step_between(before, after)) / step.new_tensor(STEP_SCALE)).abs().mean()
 
-    def _painted(
-        self, codes: FrameCodes, poses: Tensor, hints: Tensor, rays: int, generator: torch.Generator
-    ) -> Tensor:
-        """Return the error of painting some columns of frames with `codes` (m h w) from poses (m 3)."""
-        columns = torch.randint(codes.shape[-1], (len(codes), rays), generator=generator).to(codes.device)
-        shown = torch.take_along_dim(codes, columns.unsqueeze(1), dim=2)
-        real = rearrange(self.appearances[shown], "m h r c i j -> m r c (h i) j")
-        return F.mse_loss(self.belief.light_field(poses, hints, columns), real)
-
-    def errors(self, codes: Codes, past: Codes, actions: ActionsBetween, seen: Tensor) -> Tensor:
-        """Return the mean squared error of each expected painting (b t-1), if the first `seen` (b) frames are seen."""
-        expected = self.expect(past, actions, seen)
-        return (expected - paint(codes[:, 1:], self.appearances)).square().mean((2, 3, 4))
-
-    def expect(self, past: Codes, actions: ActionsBetween, seen: Tensor) -> Tensor:
-        """Return the paintings (b t 3 H W) expected after each of `past` (b t h w), of which `seen` (b) are seen."""
-        return self.belief.paint(self.outlook(past, actions, seen))
-
-    def outlook(self, past: Codes, actions: ActionsBetween, seen: Tensor) -> Outlook:
-        """Return from where the frame after each of `past` (b t h w) is seen, if `seen` (b) of them are looked at."""
-        beliefs = self.believe(past, actions)
-        return self.belief.reckon(self.belief.outlook(beliefs), actions, seen)
+    def _painted(self, codes: FrameCodes, views: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the error of painting some blocks of frames with `codes` (m h w) from views (m 4)."""
+        field = self.belief.field
+        columns = torch.randint(field.columns, (len(codes), RAYS), generator=generator)
+        rows = torch.randint(field.rows, (*columns.shape, ROWS), generator=generator)
+        columns, rows = columns.to(codes.device), rows.to(codes.device)
+        cell = self.config.cell // field.block  # blocks to a side of a code
+        frame = torch.arange(len(codes), device=codes.device)[:, None, None]
+        shown = codes[frame, rows // cell, (columns // cell).unsqueeze(-1)]
+        looks = rearrange(self.appearances, "k c (y i) (x j) -> k y x (c i j)", i=field.block, j=field.block)
+        real = looks[shown, rows % cell, (columns % cell).unsqueeze(-1)]
+        return F.mse_loss(field(views, columns, rows, generator=generator), real)
 
     def believe(self, past: Codes, actions: ActionsBetween) -> Tensor:
         """Return what is believed (b t d) after looking at each of `past` (b t h w)."""
         beliefs: Tensor = self.belief(F.embedding(past, self.code_vectors), actions)
         return beliefs
 
-    def misplaced(self, past: Codes, actions: ActionsBetween, seen: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
-        """Return how far the likeliest pose is from the true one (b t 3), in the game's units and degrees: (b t)."""
-        away = self.outlook(past, actions, seen).poses - self.belief.to_map(poses)
+    @torch.no_grad()
+    def views(self, past: Codes, actions: ActionsBetween, seen: int) -> Tensor:
+        """Return from where the frame after each of `past` (b t h w) is seen, if `seen` of them are looked at."""
+        memory, vectors, paintings = Memory(), F.embedding(past, self.code_vectors), paint(past, self.appearances)
+        steps = [
+            self.belief.take_in(vectors[:, t], paintings[:, t], actions[:, t], memory, real=t < seen)
+            for t in range(past.shape[1])
+        ]
+        return torch.stack(steps, dim=1)
+
+    def paint(self, views: Tensor) -> Tensor:
+        """Return the paintings (b t 3 H W) of views (b t 4)."""
+        return self.belief.field.view(views.flatten(0, 1)).unflatten(0, views.shape[:2])
+
+    def misplaced(self, views: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far views (b t 4) are from true poses (b t 3), in the game's units and degrees: (b t)."""
+        away = views[..., :3] - self.belief.to_map(poses)
         distances, turns = away[..., :2].norm(dim=-1), shorter_turn(away[..., 2])
         return distances * self.belief.extent, turns.abs() * (180 / math.pi)
 
@@ -236,9 +246,10 @@ class BeliefStage:
             *self.clips.read(places),
             self.poses.read(places, self.clip),
             self.clips.read(singles, frames=1)[0].squeeze(1),
-            self.poses.read(singles, 1).squeeze(1),
+            self.poses.read(singles, 1, before=1),
+            torch.tensor([start for _, start in singles]),
             torch.from_numpy(np.stack([self.clips.actions[e][start : start + HISTORY] for e, start in steps])),
-            self.poses.read(steps, HISTORY + 1)[:, -2:],
+            self.poses.read(steps, HISTORY + 1)[:, -3:],
         )
         losses = model(*(each.to(self.model.device) for each in inputs), generator=generator)
         return dict(vars(losses))
@@ -255,16 +266,17 @@ class BeliefStage:
             codes, actions, poses = (part.to(model.device) for part in batch)
             past, paintings = codes[:, :-1], paint(codes, model.appearances)
             last = min(HELD_OUT_CONTEXT, actions.shape[1]) - 1
-            whole, some = (torch.full((len(codes),), n, device=codes.device) for n in (actions.shape[1], last + 1))
+            next_views = model.views(past, actions, actions.shape[1])[:, last:]
+            blind = model.views(past, actions, last + 1)[:, -1:]
             rows = {
-                "error_next": model.errors(codes, past, actions, whole)[:, last:].mean(1),
+                "error_next": (model.paint(next_views) - paintings[:, last + 1 :]).square().mean((1, 2, 3, 4)),
                 "error_next_copied": (paintings[:, last:-1] - paintings[:, last + 1 :]).square().mean((1, 2, 3, 4)),
-                "error_blind": model.errors(codes, past, actions, some)[:, -1],
+                "error_blind": (model.paint(blind) - paintings[:, -1:]).square().mean((1, 2, 3, 4)),
                 "error_blind_copied": (paintings[:, last] - paintings[:, -1]).square().mean((1, 2, 3)),
             }
-            for name, seen in (("next", whole), ("blind", some)):
-                distances, angles = model.misplaced(past, actions, seen, poses[:, 1:])
-                rows |= {f"median_distance_{name}": distances[:, -1], f"median_angle_{name}": angles[:, -1]}
+            for name, views in (("next", next_views[:, -1:]), ("blind", blind)):
+                distances, angles = model.misplaced(views, poses[:, -1:])
+                rows |= {f"median_distance_{name}": distances[:, 0], f"median_angle_{name}": angles[:, 0]}
             for name, values in rows.items():
                 figures.setdefault(name, []).append(values)
         every = {name: torch.cat(values) for name, values in figures.items()}
@@ -276,8 +288,8 @@ class BeliefStage:
         codes, actions = (
             part[:: max(1, len(part) // SHEET_CLIPS)][:SHEET_CLIPS].to(model.device) for part in self.held_out[:2]
         )
-        seen = torch.full((len(codes),), HELD_OUT_CONTEXT, device=codes.device)
-        pairs = torch.stack([paint(codes[:, 1:], model.appearances), model.expect(codes[:, :-1], actions, seen)], dim=1)
+        expected = model.paint(model.views(codes[:, :-1], actions, HELD_OUT_CONTEXT))
+        pairs = torch.stack([paint(codes[:, 1:], model.appearances), expected], dim=1)
         colours = rearrange(pairs, "b two t c h w -> (b two h) (t w) c") * CONTRAST + GREY
         Image.fromarray(colours.clamp(0, 255).to(torch.uint8).cpu().numpy()).save(path)
 
@@ -286,7 +298,12 @@ class BeliefStage:
         assert isinstance(model, BeliefModel)
         config = to_dict(model.config) | {"tokenizer": self.fingerprints["tokenizer"]}
         metrics = metrics | {"data": self.fingerprints["data"]}
-        write(out, Checkpoint(kind="belief", config=config, metrics=metrics, tensors=dict(model.belief.state_dict())))
+        write(out, Checkpoint(kind="belief", config=config, metrics=metrics, tensors=halved(model.belief.state_dict())))
+
+
+def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a model's tensors as they are saved: the large grids of the radiance field in half precision."""
+    return {name: tensor.half() if name.endswith(FIELD_GRIDS) else tensor for name, tensor in tensors.items()}
 
 
 def belief_training(training: TrainingConfig, *, longest: int) -> TrainingConfig:

@@ -17,12 +17,12 @@ from ..config import DynamicsConfig, TrainingConfig, to_dict
 from ..dynamics.model import Dynamics
 from ..dynamics.samplers import make_sampler
 from ..dynamics.sampling import gumbel_noise
-from ..rollouts import EpisodeDataset
+from ..rollouts import POSE, EpisodeDataset
 from ..runtime import autocast
 from ..simulator import Simulator
 from ..tokenizer.model import Tokenizer
 from ..types import NO_ACTION, Actions, Codes
-from .belief import BeliefModel, BeliefStage, Poses, belief_training
+from .belief import BeliefModel, BeliefStage, Poses, belief_training, halved
 from .data import CodeClips, cached_codes, first_episodes, split_episodes
 from .loop import Progress, train
 from .motion import appearances, fit_motion, fit_steps
@@ -32,6 +32,8 @@ from .tokenizer import save_tokenizer
 
 BELIEF = "belief"  # the folder below a run's in which its belief is trained
 LONGEST_DREAM = 6  # frames
+MISPLACED = (0.004, 0.004, 0.006, 0.02)  # by so much are the views that a belief finds off, about
+LOST, FARTHER = 0.1, 6.0  # in a share of clips by so many times more
 HELD_OUT_CLIPS = 24
 HELD_OUT_AT_ONCE = 4
 SHEET_CONTEXT, SHEET_CLIPS = 4, 3
@@ -89,8 +91,11 @@ class DynamicsStage:
             self.belief_training = belief_training(training, longest=longest)
             clip = self.belief_training.clip
             self.belief_clips = CodeClips(dataset, codes, clip=clip, episodes=episodes)
+        self.poses = None
+        if self.belief_is_open or (belief and set(POSE) <= set(dataset.info.variables)):
             self.poses = Poses(dataset, episodes)
-            assert self.model.belief is not None
+        if self.belief_is_open:
+            assert self.model.belief is not None and self.poses is not None
             if "belief.extent" not in taken:
                 self.model.belief.settle(*self.poses.bounds())
 
@@ -107,7 +112,7 @@ class DynamicsStage:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.training.seed)
             model = BeliefModel(self.model.config, self.model.code_vectors, self.model.appearances)
-        assert self.model.belief is not None
+        assert self.model.belief is not None and self.poses is not None
         model.belief.load_state_dict(self.model.belief.state_dict())
         return BeliefStage(self.belief_clips, self.poses, model, self.belief_training, self.fingerprints)
 
@@ -126,18 +131,34 @@ class DynamicsStage:
     def losses(
         self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
     ) -> dict[str, Tensor]:
-        clips = self.clips.read(self.clips.training.draw(rng, self.batch))
-        codes, actions = (part.to(self.model.device) for part in clips)
-        past, seen = codes[:, :-1], actions.shape[1]
+        places = self.clips.training.draw(rng, self.batch)
+        codes, actions = (part.to(self.model.device) for part in self.clips.read(places))
+        past, seen, views = codes[:, :-1], actions.shape[1], self._views(places, generator)
         if self.model.belief is not None and rng.random() < self.training.dreams:
             seen = max(1, seen - int(rng.integers(1, LONGEST_DREAM + 1)))
-            past = self.dream(past, actions, seen, generator)
-        looked_at = torch.full((len(codes),), seen, device=codes.device)
-        losses = model(codes, actions, past, looked_at, generator=generator)
+            past = self.dream(past, actions, seen, views, generator)
+        losses = model(codes, actions, past, seen, views, generator=generator)
         return {"total": losses.total, "nats": losses.nll, "nats_alone": losses.alone, "motion": losses.motion}
 
+    def _views(self, places: Sequence[tuple[int, int]], generator: torch.Generator) -> Tensor | None:
+        """Return from where each frame but the first of clips is seen, about (b t-1 4); None if nobody tells.
+
+        A belief would find that out as well, but not as fast.
+        """
+        if self.model.belief is None or self.poses is None:
+            return None
+        poses = self.poses.read(places, self.clips.training.clip).to(self.model.device)
+        numbers = torch.tensor([start for _, start in places]).unsqueeze(1) + torch.arange(1, self.clips.training.clip)
+        with torch.no_grad():
+            views = self.model.belief.views(poses, numbers.to(poses.device))
+        away = torch.randn(len(places), 1, 4, generator=generator) * torch.tensor(MISPLACED)
+        lost = torch.rand(len(places), 1, 1, generator=generator) < LOST
+        return views + torch.where(lost, FARTHER * away, away).to(views.device)
+
     @torch.no_grad()
-    def dream(self, past: Codes, actions: Actions, seen: int, generator: torch.Generator) -> Codes:
+    def dream(
+        self, past: Codes, actions: Actions, seen: int, views: Tensor | None, generator: torch.Generator
+    ) -> Codes:
         """Return `past` (b t h w) in which only the first `seen` frames are real: the model draws the others itself.
 
         This is what it is given when it imagines. There its own frames drift, while the belief goes on from the last
@@ -147,7 +168,7 @@ class DynamicsStage:
         frames = list(past[:, :seen].unbind(1))
         for t in range(past.shape[1] - 1):
             cache.imagined = t >= seen
-            features = self.model.observe(frames[t], actions[:, t], cache)
+            features = self.model.observe(frames[t], actions[:, t], cache, None if views is None else views[:, t])
             if t + 1 >= seen:
                 shape = (len(past), config.num_patches, config.codes_per_patch, config.codebook_size)
                 noise = gumbel_noise(shape, generator)
@@ -197,7 +218,8 @@ class DynamicsStage:
         save_tokenizer(self.tokenizer, out / "tokenizer", self.tokenizer_metrics)
         config = to_dict(model.config) | {"tokenizer": self.fingerprints["tokenizer"]}
         metrics = metrics | {"data": self.fingerprints["data"]}
-        write(out, Checkpoint(kind="dynamics", config=config, metrics=metrics, tensors=dict(model.state_dict())))
+        tensors = halved(model.state_dict())
+        write(out, Checkpoint(kind="dynamics", config=config, metrics=metrics, tensors=tensors))
 
 
 def train_dynamics(stage: DynamicsStage, training: TrainingConfig, out: Path, *, resume: bool = False) -> Progress:

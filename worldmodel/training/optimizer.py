@@ -10,6 +10,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..config import TrainingConfig
 
+EPSILON = 1e-12  # the gradient of a grid's point is small, and is not to be lost
+
 
 def prepare(model: nn.Module, config: TrainingConfig, start: dict[str, Tensor]) -> set[str]:
     """Give `model` what it starts from, freeze the weights that are not to be trained, return the names it was given.
@@ -61,7 +63,7 @@ def make_optimizers(model: nn.Module, config: TrainingConfig) -> list[optim.Opti
     groups = [group for group in groups if group["params"]]
     optimizers: list[optim.Optimizer] = []
     if groups:
-        optimizers.append(optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True))
+        optimizers.append(optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), eps=EPSILON, fused=True))
     if muon:
         # match_rms_adamw scales each update to the size that AdamW's would have.
         optimizers.append(

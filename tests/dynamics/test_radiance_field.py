@@ -1,0 +1,146 @@
+"""The radiance field: what stands where it stands is seen from everywhere, as perspective has it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tests.models import tiny_dynamics
+from worldmodel.dynamics.radiance_field import DENSITY_SCALE, GRID_SCALE, REACH, RadianceField
+
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+def tiny_field(**changes: object) -> RadianceField:
+    torch.manual_seed(0)
+    return RadianceField(tiny_dynamics(**({"field_grid": 64, "field_dim": 32} | changes)).config).requires_grad_(False)
+
+
+def room(field: RadianceField, half: float = 0.5) -> RadianceField:
+    """Build a square room: nothing within `half` of the middle, solid beyond, its four walls of different stuff."""
+    line = torch.linspace(-REACH, REACH, field.grid)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    inside = (x.abs() < half) & (y.abs() < half)
+    field.density.copy_(torch.where(inside, -1.0, 4.0).reshape(-1, 1) / DENSITY_SCALE * 10 / GRID_SCALE)
+    field.walls.copy_(torch.stack([x, y, *[(k * x + y).sin() for k in range(2, 24)]], -1).flatten(0, 1) / GRID_SCALE)
+    field.tilt.fill_(7.0)
+    return field
+
+
+def traced(field: RadianceField, views: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where each column's ray ends (m columns), and how open the way is to each block (m columns rows)."""
+    columns = torch.arange(field.columns).expand(len(views), -1)
+    rows = torch.arange(field.rows).expand(len(views), field.columns, -1)
+    walls, _, open_share = field._trace(views, columns, rows, None)
+    return walls[:, :, 0, -4], open_share.squeeze(-1)
+
+
+def test_rays_end_at_the_walls() -> None:
+    """In a square room each column's distance is that of trigonometry, from anywhere and wherever one looks."""
+    field = room(tiny_field(field_grid=256))
+    views = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.2, -0.1, math.pi / 2, 0.0], [-0.3, 0.3, 2.5, 0.0]])
+    distances, _ = traced(field, views)
+    across = field.spread * ((torch.arange(field.columns) + 0.5) / (field.columns / 2) - 1)
+    direction = views[:, 2:3] - torch.atan(across)
+    cos, sin = direction.cos(), direction.sin()
+    to_x = (0.5 * cos.sign() - views[:, :1]) / cos
+    to_y = (0.5 * sin.sign() - views[:, 1:2]) / sin
+    torch.testing.assert_close(distances, torch.minimum(to_x, to_y), atol=0.02, rtol=0)
+
+
+def test_the_floor_ends_where_the_wall_stands() -> None:
+    """Below the horizon the way is open down to the wall's foot, and farther for who stands farther back."""
+    field = room(tiny_field(field_grid=256))
+    field.horizon.zero_()
+    for back in (0.0, 0.3):
+        distance, share = traced(field, torch.tensor([[-back, 0.0, 0.0, 0.0]]))
+        middle = field.columns // 2
+        foot = (1 / (0.5 + back)) / 7.0 * field.rows / 2 + field.rows / 2  # rows down to it
+        rows = torch.arange(field.rows) + 0.5
+        below = share[0, middle]
+        assert (below[rows > foot + 1] > 0.9).all()
+        assert (below[(rows > field.rows / 2) & (rows < foot - 1)] < 0.1).all()
+        assert distance[0, middle] == pytest.approx(0.5 + back, abs=0.02)
+
+
+def test_headings_are_counterclockwise() -> None:
+    """Turning left, what was in the middle moves to the right; a full circle changes nothing."""
+    field = room(tiny_field())
+    sideways = torch.atan(field.spread * torch.tensor([0.5, 5.5]) / (field.columns / 2))
+    angle = float(sideways[1] - sideways[0])
+    views = torch.tensor([[0.1, 0.2, 0.3, 0.0], [0.1, 0.2, 0.3 + angle, 0.0], [0.1, 0.2, 0.3 + 2 * math.pi, 0.0]])
+    distances, _ = traced(field, views)
+    middle = field.columns // 2
+    torch.testing.assert_close(distances[1, middle + 5], distances[0, middle], atol=1e-3, rtol=0)
+    torch.testing.assert_close(distances[2], distances[0], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("cell", "block"), [(4, 2), (3, 1)])
+def test_a_view_is_its_blocks_side_by_side(cell: int, block: int) -> None:
+    """Each in its place, whatever else is painted, and `blocks` takes the view apart again."""
+    field = tiny_field(cell=cell)
+    assert field.block == block
+    views = torch.rand(2, 4, generator=GENERATOR) - 0.5
+    whole = field.view(views)
+    assert whole.shape == (2, 3, 8 * cell, 8 * cell)
+    columns, rows = torch.tensor([[5, 0], [3, 7]]), torch.tensor([[[1], [2]], [[0], [4]]])
+    some = field(views, columns, rows)
+    apart = field.blocks(whole)
+    for m in range(2):
+        for r in range(2):
+            torch.testing.assert_close(some[m, r, 0], apart[m, columns[m, r], rows[m, r, 0]])
+            top, left = block * int(rows[m, r, 0]), block * int(columns[m, r])
+            corner = whole[m, :, top : top + block, left : left + block]
+            torch.testing.assert_close(some[m, r, 0], corner.flatten())
+
+
+def test_who_does_not_walk_does_not_sway() -> None:
+    """The eye is at rest after no step, whatever is learnt of steps."""
+    field = tiny_field()
+    torch.nn.init.normal_(field.sway[2].weight, generator=GENERATOR)
+    swings = field.swing(torch.tensor([[0.0, 0.0], [0.07, 0.0]]))
+    assert swings[0].abs().max() < 1e-5
+    assert swings[1].abs().max() > 1e-3
+
+
+@pytest.mark.slow
+def test_a_room_is_learnt_from_its_views() -> None:
+    """From colours and views alone: other views of a room are painted, also from where nobody stood."""
+    field = tiny_field(code_grid=12).requires_grad_(True)
+
+    def colours(views: Tensor) -> Tensor:
+        """Cast rays into the room: each wall has its colour, a little darker far away."""
+        across = 1.0 * ((torch.arange(field.columns) + 0.5) / (field.columns / 2) - 1)
+        direction = views[:, 2:3] - torch.atan(across)
+        cos, sin = direction.cos(), direction.sin()
+        to_x = (0.6 * cos.sign() - views[:, :1]) / cos
+        to_y = (0.6 * sin.sign() - views[:, 1:2]) / sin
+        distance = torch.minimum(to_x, to_y)
+        stuff = torch.where(to_x < to_y, torch.where(cos > 0, 0, 1), torch.where(sin > 0, 2, 3))
+        wall = torch.tensor([[2.0, 0, 0], [0, 2.0, 0], [0, 0, 2.0], [1.0, 1.0, -1.0]])[stuff]
+        slope = 7.0 * (1 - (torch.arange(field.rows) + 0.5) / (field.rows / 2))
+        height = slope * (distance / torch.sqrt(1 + across**2)).unsqueeze(-1)
+        shown = torch.where(((height > -1) & (height < 0.8)).unsqueeze(-1), wall.unsqueeze(2), torch.zeros(3))
+        return shown.unsqueeze(-1).expand(*shown.shape, field.block**2).flatten(-2)
+
+    def somewhere(number: int) -> Tensor:
+        place = (torch.rand(number, 2, generator=GENERATOR) - 0.5) * 0.9
+        return torch.cat([place, 7 * torch.rand(number, 1, generator=GENERATOR), torch.zeros(number, 1)], dim=1)
+
+    optimizer = torch.optim.Adam(field.parameters(), lr=2e-3, betas=(0.9, 0.95), eps=1e-12)
+    columns = torch.arange(field.columns).expand(16, -1)
+    rows = torch.arange(field.rows).expand(16, field.columns, -1)
+    for _ in range(250):
+        views = somewhere(16)
+        loss = F.mse_loss(field(views, columns, rows, generator=GENERATOR), colours(views))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    views = somewhere(16)
+    with torch.no_grad():
+        error = F.mse_loss(field(views, columns, rows), colours(views))
+    assert error < 0.2 * colours(views).var()

@@ -1,0 +1,199 @@
+"""What is seen from where: a map whose walls stand upright, and the view of it from any place.
+
+A first-person view of such a world is decided by three things: how far each of its columns sees, what stands there, and
+what lies on the floor and the ceiling before it. The first is a density on the map, from which a ray is stopped (volume
+rendering, NeRF, Mildenhall et al. 2020, arXiv 2003.08934); the others are learnt grids, read where the ray ends and
+where a pixel's line of sight meets the floor or the ceiling, and small networks that turn what is held there into
+colours (as Sun et al. 2022, arXiv 2111.11215, do in three dimensions). All of it is learnt from nothing but frames and
+where they were seen from.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import DynamicsConfig
+from ..runtime import single_precision
+from .layers import table
+
+BLOCK = 2  # pixels to a side that are painted at once, from one ray
+REACH = 1.06  # the grids cover so much of the map's -1..1
+FAR = 1.75  # of half the map: how far a ray goes
+COARSE, FINE = 160, 32  # samples along a ray: where it is stopped, and what stands there
+EXPLORE = 0.25  # of the fine samples are anywhere along the ray
+GRID_SCALE = 20.0  # grids learn so many times as fast as matrices
+DENSITY_SCALE, DENSITY_START, DENSITY_UNIT = 10.0, -4.0, 90.0  # of what the density's grid holds
+WALL_DIM, PLANE_DIM = 24, 8  # what the grids hold
+TEXTURE_WAVES = (1, 2, 4, 8, 16)  # up a wall, in 1 / 6.25 of the eye's height
+EYE_WAVES = 2 * math.pi / 6.25
+SWAY_DIM, SWAY_SCALE = 24, 0.07
+EPSILON = 1e-9
+
+
+class RadianceField(nn.Module):
+    """Where the camera is -> what it sees.
+
+    A view (4) is x and y in -1..1 of the map, a heading in radians, counterclockwise, and how far the eye is above its
+    rest, in heights of the eye above the floor.
+    """
+
+    def __init__(self, config: DynamicsConfig) -> None:
+        super().__init__()
+        self.size = config.code_grid * config.cell
+        self.block = BLOCK if config.cell % BLOCK == 0 else 1
+        self.columns = self.rows = self.size // self.block
+        self.grid = config.field_grid
+        self.density = self._grid(1, start=0.0)
+        self.walls, self.floor, self.ceiling = (self._grid(dim) for dim in (WALL_DIM, PLANE_DIM, PLANE_DIM))
+        # Of half the field of view, the tangent across; up and down, in heights of the eye. They are learnt.
+        self.spread = nn.Parameter(torch.ones(()))
+        self.tilt = nn.Parameter(torch.tensor(7.0))
+        self.horizon = nn.Parameter(torch.zeros(()))
+        self.room = nn.Parameter(torch.tensor(1.8))  # from the floor to the ceiling
+        self.higher = nn.Linear(WALL_DIM, 1)  # and how much more it is before a wall
+        colours, dim = 3 * self.block**2, config.field_dim
+        self.wall = perceptron(WALL_DIM + 2 * len(TEXTURE_WAVES) + 5, dim, dim, colours)
+        self.plane = perceptron(2 * PLANE_DIM + 4, dim, dim, colours)
+        self.sway = nn.Sequential(nn.Linear(2, SWAY_DIM), nn.Tanh(), nn.Linear(SWAY_DIM, 2, bias=False))
+        for start in (self.higher.weight, self.higher.bias, self.sway[2].weight):
+            nn.init.zeros_(start)  # type: ignore[arg-type]
+
+    def _grid(self, dim: int, start: float = 0.1) -> nn.Parameter:
+        return table(nn.Parameter(start / GRID_SCALE * torch.randn(self.grid**2, dim)))
+
+    def forward(
+        self, views: Tensor, columns: Tensor, rows: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return some blocks of views, in standardised colours: (m r k 3*block*block).
+
+        Args:
+            views: (m 4).
+            columns: int64 (m r), which columns of blocks, from the left.
+            rows: int64 (m r k), which rows of each, from the top.
+            generator: on the CPU; with it, samples along a ray are anywhere between their neighbours, for training.
+        """
+        with single_precision(views.device):
+            walls, planes, open_share = self._trace(views.float(), columns, rows, generator)
+        painted = self.plane(planes).float() * open_share + self.wall(walls).float() * (1 - open_share)
+        return painted.float()
+
+    def view(self, views: Tensor) -> Tensor:
+        """Return whole views (m 4) as paintings: (m 3 H W)."""
+        columns = torch.arange(self.columns, device=views.device).expand(len(views), -1)
+        rows = torch.arange(self.rows, device=views.device).expand(len(views), self.columns, -1)
+        return rearrange(
+            self(views, columns, rows), "m c r (k i j) -> m k (r i) (c j)", i=self.block, j=self.block
+        )  # fmt: skip
+
+    def blocks(self, paintings: Tensor) -> Tensor:
+        """Return paintings (m 3 H W) in the blocks that `forward` paints: (m columns rows 3*block*block)."""
+        return rearrange(paintings, "m k (r i) (c j) -> m c r (k i j)", i=self.block, j=self.block)
+
+    def swing(self, steps: Tensor) -> Tensor:
+        """Return how far the eye sways after steps (m 2), ahead and to the left: (m 2), times sine and cosine."""
+        with single_precision(steps.device):
+            swung: Tensor = self.sway(steps.float() / SWAY_SCALE) - self.sway(torch.zeros_like(steps[:1]))
+        return swung
+
+    def _trace(
+        self, views: Tensor, columns: Tensor, rows: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what is known of the wall and of the floor or ceiling behind each block, and how open the way is."""
+        x, y, heading, eye = (views[:, i, None, None] for i in range(4))
+        across = (self.spread * ((columns + 0.5) / (self.columns / 2) - 1)).unsqueeze(-1)  # (m r 1)
+        direction, ahead = heading - torch.atan(across), torch.rsqrt(1 + across * across)
+        cos, sin = direction.cos(), direction.sin()
+        edges, places = self._samples(x, y, cos, sin, generator)
+        here = x + cos * places, y + sin * places
+        depths = F.pad(self._density(*here) * edges.diff(dim=-1), (1, 0))  # optical, up to each edge
+        depths = torch.cat([depths[..., :-1], depths[..., -1:] + 50.0], dim=-1).cumsum(-1)  # nothing goes on for ever
+        weights = -torch.exp(-depths).diff(dim=-1)
+        held = (weights.unsqueeze(-1) * self._read(self.walls, *here)).sum(-2)  # (m r c)
+        distance = (weights * places).sum(-1, keepdim=True)
+
+        up = self.tilt * (1 - (rows + 0.5) / (self.rows / 2)) + self.horizon  # (m r k), a slope
+        below = up < 0
+        ceiling = (self.room + self.higher(held) - 1 - eye).clamp(min=0.05)
+        away = torch.where(below, 1 + eye, ceiling) / up.abs().clamp(min=1e-2)
+        reach = (away / ahead).clamp(max=FAR)  # where the line of sight meets the floor or the ceiling
+        open_share = torch.exp(-_between(reach, edges, depths)).unsqueeze(-1)
+        there = x + cos * reach, y + sin * reach
+        lies = (
+            self._read(self.floor, *there) * below.unsqueeze(-1),
+            self._read(self.ceiling, *there) * ~below.unsqueeze(-1),
+        )
+        height = up * distance * ahead + eye
+        phases = height.unsqueeze(-1) * (EYE_WAVES * height.new_tensor(TEXTURE_WAVES))
+
+        def each(*numbers: Tensor) -> Tensor:
+            return torch.stack([number.expand(height.shape) for number in numbers], dim=-1)
+
+        slope = up / 8
+        stands = held.unsqueeze(-2).expand(*height.shape, -1)
+        walls = [stands, phases.sin(), phases.cos(), each(height, distance, 1 / (distance + 0.1), slope, across)]
+        planes = [*lies, each(reach, 1 / (reach + 0.1), slope, across)]
+        return torch.cat(walls, dim=-1), torch.cat(planes, dim=-1), open_share
+
+    @torch.no_grad()
+    def _samples(
+        self, x: Tensor, y: Tensor, cos: Tensor, sin: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the edges (m r FINE+1) of intervals along rays, short where these are stopped, and a place in each."""
+        step = FAR / COARSE
+        starts = torch.arange(COARSE, device=x.device) + 0.5
+        if generator is not None:
+            starts = starts - 0.5 + torch.rand(cos.shape, generator=generator).to(x.device)
+        places = (starts * step).expand(*cos.shape[:2], COARSE)
+        depths = (self._density(x + cos * places, y + sin * places) * step).cumsum(-1)
+        depths[..., -1] += 50.0
+        weights = -torch.exp(-F.pad(depths, (1, 0))).diff(dim=-1)
+        weights = F.max_pool1d(weights, 3, stride=1, padding=1)
+        weights = (1 - EXPLORE) * weights / weights.sum(-1, keepdim=True) + EXPLORE / COARSE
+        passed = F.pad(weights.cumsum(-1), (1, 0))
+        passed = passed / passed[..., -1:]
+        shares = torch.linspace(0, 1, FINE + 1, device=x.device).expand(*cos.shape[:2], FINE + 1)
+        if generator is not None:
+            moved = (torch.rand(cos.shape, generator=generator).to(x.device) - 0.5) / FINE
+            shares = torch.cat([shares[..., :1], shares[..., 1:-1] + moved, shares[..., -1:]], dim=-1)
+        grid = torch.arange(COARSE + 1, device=x.device).expand(passed.shape)
+        edges = step * _between(shares, passed, grid)
+        within = 0.5
+        if generator is not None:
+            within = torch.rand(edges[..., 1:].shape, generator=generator).to(x.device)
+        return edges, edges[..., :-1] + within * edges.diff(dim=-1)
+
+    def _density(self, x: Tensor, y: Tensor) -> Tensor:
+        held = self._read(self.density, x, y).squeeze(-1)
+        return F.softplus(DENSITY_SCALE * held + DENSITY_START) * DENSITY_UNIT
+
+    def _read(self, grid: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Return what a grid (g*g c) holds at places (...) of the map, between its points: (... c)."""
+        column, row = (((each / REACH + 1) * ((self.grid - 1) / 2)).clamp(0, self.grid - 1.001) for each in (x, y))
+        left, top = column.long(), row.long()
+        right, down = (column - left).unsqueeze(-1), (row - top).unsqueeze(-1)
+        first = top * self.grid + left
+        corners = [F.embedding(first + away, grid) for away in (0, 1, self.grid, self.grid + 1)]
+        upper, lower = (torch.lerp(*corners[i : i + 2], right.expand_as(corners[0])) for i in (0, 2))
+        return GRID_SCALE * torch.lerp(upper, lower, down.expand_as(upper))
+
+
+def _between(at: Tensor, places: Tensor, values: Tensor) -> Tensor:
+    """Return `values` (... n), known at rising `places` (... n), between these: at (... k)."""
+    index = (torch.searchsorted(places, at.detach().contiguous(), right=True) - 1).clamp(0, places.shape[-1] - 2)
+    before, after = places.gather(-1, index), places.gather(-1, index + 1)
+    share = ((at - before) / (after - before).clamp(min=EPSILON)).clamp(0, 1)
+    return torch.lerp(values.gather(-1, index).to(share.dtype), values.gather(-1, index + 1).to(share.dtype), share)
+
+
+def perceptron(*widths: int) -> nn.Sequential:
+    """Return linear layers between `widths` with ReLUs between them."""
+    parts: list[nn.Module] = []
+    for before, after in itertools.pairwise(widths):
+        parts += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*parts[:-1])
