@@ -122,9 +122,17 @@ class Simulator:
 
     @torch.inference_mode()
     def reset_codes(self, codes: Codes, actions: Tensor) -> None:
-        """The same from codes (b t h w) and actions (b t-1)."""
+        """The same from codes (b t h w) and actions (b t-1). Pasts that are the same are taken in once."""
+        latest = codes[:, -1]
         b, t = codes.shape[:2]
         actions = self._check_actions(actions, (b, t - 1))
+        whole = torch.cat([codes[:, :-1].flatten(1).to(actions.device), actions], dim=1)
+        if t > 1:
+            pasts, rows = whole.unique(dim=0, return_inverse=True)
+        else:  # nobody has a past
+            pasts, rows = whole[:1], torch.zeros(b, dtype=torch.int64, device=whole.device)
+        codes, actions = pasts.split([whole.shape[1] - (t - 1), t - 1], dim=1)
+        codes = codes.unflatten(1, (t - 1, *latest.shape[1:]))
         self._cache = self.dynamics.new_cache()
         # Frames beyond the window leave no trace but in the belief.
         first = max(0, t - self.window * self.dynamics.config.context_layers)
@@ -136,7 +144,8 @@ class Simulator:
                 belief.take_in(vectors, painting, actions[:, i], self._cache.belief, real=True)
         for i in range(first, t - 1):
             self._observe(codes[:, i], actions[:, i])
-        self._latest = codes[:, -1]
+        self._cache.repeat(rows)
+        self._latest = latest
 
     @torch.inference_mode()
     def step(self, actions: Tensor | np.ndarray) -> FrameCodes:

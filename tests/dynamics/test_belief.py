@@ -8,20 +8,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.models import tiny_dynamics
 from tests.dynamics.test_radiance_field import room, tiny_field
+from tests.models import tiny_dynamics
 from worldmodel.dynamics.belief import (
     GUESS_SPREAD,
     HEADINGS,
     POINTS,
+    STEP_SPREAD,
     Belief,
     Clock,
     Memory,
     Whereabouts,
     fit,
     pose,
+    spread_after,
     unlikelihood,
 )
+from worldmodel.dynamics.ego_motion import moved
 from worldmodel.dynamics.radiance_field import RadianceField
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -83,12 +86,12 @@ def built() -> RadianceField:
 
 
 def test_a_view_is_found_where_it_was_painted() -> None:
-    """From a few steps away, least squares finds the view from which a frame is seen, and says how well it fits."""
+    """From a few steps away, drawing finds the view from which a frame is seen, and says how well it fits."""
     field = built()
     true = torch.tensor([[0.1, -0.2, 0.4, 0.0], [-0.2, 0.1, 2.0, 0.05], [0.0, 0.3, -1.0, -0.05]])
     begun = true + torch.tensor([[0.015, -0.01, 0.01, 0.0], [-0.01, 0.01, -0.015, 0.0], [0.01, 0.015, 0.01, 0.02]])
-    spread = torch.tensor(GUESS_SPREAD).expand(3, -1)
-    found, misfit = fit(field, begun, spread, field.view(true))
+    spread = torch.diag(torch.tensor(GUESS_SPREAD).square()).expand(3, -1, -1)
+    found, misfit, _ = fit(field, begun, spread, field.view(true), rounds=6)
     before = (field.view(begun) - field.view(true)).square().mean((1, 2, 3))
     assert (misfit < 0.1 * before).all()
     assert ((found - true).norm(dim=1) < 0.5 * (begun - true).norm(dim=1)).all()
@@ -102,10 +105,20 @@ def test_a_place_is_left_only_for_a_better_one() -> None:
     eye = torch.zeros(1)
     painting = belief.field.view(torch.cat([true, eye.unsqueeze(1)], dim=1))
     for guess, expected in ((true, wrong), (wrong, true), (true, true)):
-        view, misfit = belief._find(guess, expected, eye, painting)
-        torch.testing.assert_close(view[:, :3], true, atol=0.02, rtol=0)
-        alone = belief._find(true, None, eye, painting)[1]
-        assert misfit[0] <= 1.3 * alone[0] + 1e-4
+        found = belief._find(guess, expected, 1e-4 * torch.eye(3)[None], eye, painting)
+        torch.testing.assert_close(found.views[:, :3], true, atol=0.03, rtol=0)
+        assert found.misfits[0] < 0.2 * (painting - painting.mean()).square().mean()
+
+
+def test_what_is_not_known_of_a_pose_goes_on_with_it() -> None:
+    """Who looked elsewhere has gone elsewhere: the covariance is that of many steps from poses drawn from the first."""
+    spread = torch.tensor([[4e-4, 1e-4, 0.0], [1e-4, 2e-4, 1e-4], [0.0, 1e-4, 3e-4]])
+    before = torch.tensor([[0.1, 0.2, 0.7]])
+    step = torch.tensor([[0.3, 0.1, 0.2]])
+    after = moved(before, step)
+    drawn = before + torch.randn(50_000, 3, generator=GENERATOR) @ torch.linalg.cholesky(spread).mT
+    want = moved(drawn, step.expand(len(drawn), -1)).T.cov() + torch.diag(torch.tensor(STEP_SPREAD).square())
+    torch.testing.assert_close(spread_after(before, after, spread[None])[0], want, atol=1.5e-5, rtol=0.03)
 
 
 def test_the_clock_learns_its_phase_and_keeps_it() -> None:

@@ -3,12 +3,13 @@
 Attention looks at the patches of a few past frames; what is behind a corner is in none of them. But a game's world is
 often the same in every episode: where the player is says what will come into view. A recurrent network takes in each
 frame with the action taken after seeing it, and says from where on the map the next frame will be seen, and in which
-direction. From there on the actions alone lead on, step by step, as long as there is nothing real to look at. A radiance
-field paints what is seen from each pose, and comparing this with what is seen corrects it.
+direction. From there on the actions alone lead on, step by step, as long as there is nothing real to look at. A
+radiance field paints what is seen from each pose, and comparing this with what is seen corrects it.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -34,14 +35,14 @@ REACH_POINTS, REACH_HEADINGS = 1, 2  # around the likeliest, what says where bet
 NEVER = -1e4  # a logit
 SWAY_TICS = 20  # of the engine: the eye of Doom's walking player is as high again after so many
 EYE_ERROR = 0.03  # of a sway that is seen, in heights of the eye
-GUESS_SPREAD = (0.017, 0.017, 0.017, 0.1)  # of a view that is thought of from frames and actions
-STEP_SPREAD = (0.0065, 0.0065, 0.01, 0.1)  # of a view a step after one that was found
-STAY = 1.25  # leave where a step has led only for a place whose misfit is so many times less
+GUESS_SPREAD = (0.026, 0.026, 0.036, 0.07)  # of a view that is thought of from frames and actions
+STEP_SPREAD = (0.003, 0.003, 0.005)  # of a step of the camera
+STAY = 1.5  # leave where a step has led only for a place whose misfit is so many times less
 FIT_ROWS, FIT_COLUMNS = 7, 32  # of a frame that are compared
-FIT_BLURS = (4, 4, 2, 2, 1, 1)  # columns that are averaged, step by step
-FIT_PROBE = (0.004, 0.004, 0.008, 0.02)  # steps of a view to see what they change
-FIT_ERROR, FIT_NUMBERS = 0.05, 90.0  # squared error of a view that fits, and how many numbers err on their own
-FIT_DAMPING, FIT_STRIDE = 0.05, 4.0
+FIT_FIRST, FIT_AGAIN = 6, 3  # rounds of drawing, for the first frame and for every other
+FIT_DRAWN, FIT_KEPT = 30, 8  # views a round
+FIT_WEIGHT = 900.0  # of a misfit, in nats: neighbouring blocks err alike, so they are few observations
+FIT_WIDER, FIT_LEAST = 1.3, (2e-4, 2e-4, 2e-4, 2e-3)  # a round draws more widely than the best of the last one lie
 
 
 class Whereabouts(NamedTuple):
@@ -60,15 +61,24 @@ class Memory:
     last: Tensor | None = None  # (b 2), the step that led there, ahead and to the left, as it is seen from there
     told: Tensor | None = None  # (b HISTORY-1), the last actions
     clock: Clock | None = None  # at the next frame
+    spread: Tensor | None = None  # (b 3 3), the covariance of `pose`
     misfit: Tensor | None = None  # (b), of the last frame that was looked at
+
+    def repeat(self, rows: Tensor) -> None:
+        """Go on with other rows: (m), for each the number of the one that it has the past of."""
+        for name, part in vars(self).items():
+            if isinstance(part, Clock):
+                setattr(self, name, Clock(*(each[rows] for each in part)))
+            elif part is not None:
+                setattr(self, name, part[rows])
 
 
 class Belief(nn.Module):
     """Frames and actions so far -> where the camera is, and from that the painting of the next frame.
 
     A pose is x and y in -1..1 of the map and a heading in radians, counterclockwise; a view is a pose and how far the
-    eye sways. A recurrent network finds the camera in the frames and actions so far; where it is to a fraction of a step
-    is found by comparing what the radiance field shows from there with what is seen.
+    eye sways. A recurrent network finds the camera in the frames and actions so far; where it is to a fraction of a
+    step is found by comparing what the radiance field shows from there with what is seen.
     """
 
     origin: Tensor
@@ -142,34 +152,45 @@ class Belief(nn.Module):
             memory.beliefs = self(vectors.unsqueeze(1), actions.unsqueeze(1), memory.beliefs)[:, 0]
             guess = pose(self.locate(memory.beliefs))
             guess = step_back(guess, self.ego_motion.step(guess, told, last))
-            view, memory.misfit = self._find(guess, memory.pose, clock.sway(self.field.swing(last)), painting)
-            clock, here = clock.seen(self.field.swing(last), view[:, 3]), view[:, :3]
+            eye = clock.sway(self.field.swing(last))
+            found = self._find(guess, memory.pose, memory.spread, eye, painting)
+            here, memory.misfit, spread = found.views[:, :3], found.misfits, found.spreads[:, :3, :3]
+            clock = clock.seen(self.field.swing(last), found.views[:, 3])
         else:
-            here = memory.pose
+            assert memory.spread is not None
+            here, spread = memory.pose, memory.spread
         memory.pose, memory.last = self.ego_motion(here, told, last)
+        memory.spread = spread_after(here, memory.pose, spread)
         memory.told, memory.clock = told[:, 1:], clock.later(self.rate)
         return torch.cat([memory.pose, memory.clock.sway(self.field.swing(memory.last)).unsqueeze(1)], dim=1)
 
-    def _find(self, guess: Tensor, expected: Tensor | None, eye: Tensor, painting: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the view (b 4) from which a frame is seen, and its misfit (b).
+    def _find(
+        self, guess: Tensor, expected: Tensor | None, spread: Tensor | None, eye: Tensor, painting: Tensor
+    ) -> Fit:
+        """Return the views (b 4) from which a frame is seen.
 
         Args:
             guess: (b 3), where the recurrent network thinks it is.
             expected: (b 3), where the camera has to be if it was where it was thought to be before; or None.
+            spread: (b 3 3), the covariance of that.
             eye: (b), the sway that is expected.
             painting: (b 3 H W), of the frame.
         """
-        starts, spreads = [guess], [GUESS_SPREAD]
-        if expected is not None:
-            starts, spreads = [guess, expected], [GUESS_SPREAD, STEP_SPREAD]
-        begun = torch.cat([torch.cat([start, eye.unsqueeze(1)], dim=1) for start in starts])
-        spread = torch.cat([begun.new_tensor(each).expand(len(eye), -1) for each in spreads])
-        views, misfits = fit(self.field, begun, spread, torch.cat([painting] * len(starts)))
-        if expected is None:
-            return views, misfits
-        (guessed, followed), (at_guess, at_expected) = views.chunk(2), misfits.chunk(2)
-        stays = at_expected < STAY * at_guess
-        return torch.where(stays.unsqueeze(1), followed, guessed), torch.where(stays, at_expected, at_guess)
+        usual = torch.diag_embed(guess.new_tensor(GUESS_SPREAD).square()).expand(len(guess), 4, 4)
+        begun = torch.cat([guess, eye.unsqueeze(1)], dim=1)
+        if expected is None or spread is None:
+            return fit(self.field, begun, usual, painting, rounds=FIT_FIRST)
+        along = usual.clone()
+        along[:, :3, :3] = spread
+        starts = torch.cat([begun, torch.cat([expected, eye.unsqueeze(1)], dim=1)])
+        both = fit(self.field, starts, torch.cat([usual, along]), torch.cat([painting, painting]), rounds=FIT_AGAIN)
+        guessed, followed = (Fit(*parts) for parts in zip(*(part.chunk(2) for part in both), strict=True))
+        stays = followed.misfits < STAY * guessed.misfits
+        chosen = (
+            torch.where(stays.reshape(-1, *[1] * (one.ndim - 1)), one, other)
+            for one, other in zip(followed, guessed, strict=True)
+        )
+        return Fit(*chosen)
 
     def views(self, places: Tensor, numbers: Tensor) -> Tensor:
         """Return the views (b t 4) of recorded frames.
@@ -215,16 +236,17 @@ class Clock(NamedTuple):
 
     def seen(self, swings: Tensor, eye: Tensor) -> Clock:
         """Return what is known when the eye is seen at `eye` (b) under swings (b 2)."""
-        across = torch.einsum("bij,bj->bi", self.spread, swings)
+        across = (self.spread * swings.unsqueeze(1)).sum(-1)
         gain = across / ((across * swings).sum(-1) + EYE_ERROR**2).unsqueeze(-1)
         mean = self.mean + gain * (eye - self.sway(swings)).unsqueeze(-1)
-        return Clock(mean, self.spread - torch.einsum("bi,bj->bij", gain, across))
+        return Clock(mean, self.spread - gain.unsqueeze(2) * across.unsqueeze(1))
 
     def later(self, angle: float) -> Clock:
         """Return what is known when the phase has gone on by an angle."""
         cos, sin = math.cos(angle), math.sin(angle)
         turned = self.mean.new_tensor([[cos, sin], [-sin, cos]])  # of (sine, cosine)
-        return Clock(self.mean @ turned.T, turned @ self.spread @ turned.T)
+        with single_precision(turned.device):
+            return Clock(self.mean @ turned.T, turned @ self.spread @ turned.T)
 
 
 def last_step(before: Tensor, now: Tensor) -> Tensor:
@@ -232,56 +254,67 @@ def last_step(before: Tensor, now: Tensor) -> Tensor:
     return turn((now - before)[:, :2], -now[:, 2])
 
 
-def fit(field: RadianceField, views: Tensor, spread: Tensor, paintings: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the views (m 4) near some from which paintings (m 3 H W) are seen, and how badly they fit (m).
+def spread_after(before: Tensor, after: Tensor, spread: Tensor) -> Tensor:
+    """Return the covariance (m 3 3) of poses after steps (m 3) from poses of covariance `spread` (m 3 3)."""
+    away = after - before
+    slopes = torch.eye(3).to(spread).repeat(len(spread), 1, 1)
+    slopes[:, 0, 2], slopes[:, 1, 2] = -away[:, 1], away[:, 0]  # who looked elsewhere has gone elsewhere
+    with single_precision(spread.device):
+        return slopes @ spread @ slopes.mT + torch.diag(spread.new_tensor(STEP_SPREAD).square())
 
-    Least squares (Gauss-Newton) over some rows of the frame, first blurred along them: what is far off by more than a
-    detail is found by what is larger.
+
+class Fit(NamedTuple):
+    """Views that were found by `fit`."""
+
+    views: Tensor  # (m 4)
+    misfits: Tensor  # (m), mean squared differences from what is seen
+    spreads: Tensor  # (m 4 4), covariances
+
+
+def fit(field: RadianceField, views: Tensor, spread: Tensor, paintings: Tensor, *, rounds: int) -> Fit:
+    """Return the views near some from which paintings (m 3 H W) are seen.
+
+    The cross-entropy method (Rubinstein 1999): of views drawn around the best ones so far, keep the best. What a view
+    shows has edges, so slopes say little about where a better one is.
 
     Args:
         field: that says what is seen from where.
         views: (m 4), where to begin.
-        spread: (m 4), standard deviations of how far off they may be.
+        spread: (m 4 4), covariances of how far off they may be.
         paintings: of what is seen.
+        rounds: of drawing.
     """
     rows, columns = (
         ((torch.arange(count, device=views.device) + 0.5) * (whole / count)).long()
         for count, whole in ((min(FIT_ROWS, field.rows), field.rows), (min(FIT_COLUMNS, field.columns), field.columns))
     )
-    observed = field.blocks(paintings)[:, columns][:, :, rows]
-    probe = views.new_tensor(FIT_PROBE)
-    away = torch.cat([torch.zeros(1, 4), torch.eye(4)]).to(views) * probe
-    share = FIT_NUMBERS / observed[0].numel() / FIT_ERROR  # neighbouring blocks err alike: they are few observations
-
-    def seen_from(places: Tensor) -> Tensor:
-        m = len(places)
-        painted: Tensor = field(places, columns.expand(m, -1), rows.expand(m, len(columns), -1))
-        return painted
-
-    precision = (probe / spread).square()  # (m 4), of where it began
-    found = views
-    for width in FIT_BLURS:
-        shown = seen_from((found.unsqueeze(1) + away).flatten(0, 1)).unflatten(0, (-1, 5))
-        shown, target = _blur(shown, width), _blur(observed, width)
-        missed = (target - shown[:, 0]).flatten(1)
-        slopes = (shown[:, 1:] - shown[:, :1]).flatten(2)
-        weighed = slopes / (1 + missed.square() / (4 * FIT_ERROR)).unsqueeze(1)  # what is quite wrong says little
-        normal = share * weighed @ slopes.mT + torch.diag_embed(precision)
-        normal = normal + FIT_DAMPING * torch.diag_embed(normal.diagonal(dim1=1, dim2=2))
-        pull = share * (weighed @ missed.unsqueeze(-1)).squeeze(-1) - precision * (found - views) / probe
-        found = found + torch.linalg.solve(normal, pull).clamp(-FIT_STRIDE, FIT_STRIDE) * probe
-    return found, (seen_from(found) - observed).square().mean((1, 2, 3))
+    observed = field.blocks(paintings)[:, columns][:, :, rows].unsqueeze(1)
+    centre, around, best = views, spread, views
+    offsets = _offsets(rounds * FIT_DRAWN).to(views).unflatten(0, (rounds, FIT_DRAWN))
+    for drawn in offsets:
+        with single_precision(views.device):
+            away = drawn @ torch.linalg.cholesky(around).mT
+        places = torch.cat([centre.unsqueeze(1), best.unsqueeze(1), centre.unsqueeze(1) + away], dim=1)
+        flat = places.flatten(0, 1)
+        shown = field(flat, columns.expand(len(flat), -1), rows.expand(len(flat), len(columns), -1))
+        misfits = (shown.unflatten(0, places.shape[:2]) - observed).square().mean((2, 3, 4))
+        with single_precision(views.device):
+            far = places - views.unsqueeze(1)
+            unlikely = (far * torch.linalg.solve(spread, far.mT).mT).sum(-1) / 2
+            kept = (FIT_WEIGHT * misfits + unlikely).topk(FIT_KEPT, dim=-1, largest=False).indices
+            good = places.gather(1, kept.unsqueeze(-1).expand(-1, -1, 4))
+            best, centre = good[:, 0], good.mean(1)
+            apart = good - centre.unsqueeze(1)
+            around = FIT_WIDER * apart.mT @ apart / (FIT_KEPT - 1) + torch.diag(views.new_tensor(FIT_LEAST).square())
+    return Fit(best, misfits.gather(1, kept[:, :1]).squeeze(1), around)
 
 
-def _blur(blocks: Tensor, width: int) -> Tensor:
-    """Return blocks (... columns rows n) averaged over about `width` columns, twice."""
-    if width == 1:
-        return blocks
-    lines = blocks.movedim(-3, -1)
-    flat = lines.reshape(-1, 1, lines.shape[-1])
-    for _ in range(2):
-        flat = F.avg_pool1d(flat, width + 1, stride=1, padding=width // 2, count_include_pad=False)
-    return flat.reshape(lines.shape).movedim(-1, -3)
+@functools.cache
+def _offsets(number: int) -> Tensor:
+    """Return offsets (number 4) spread evenly over a normal distribution, the same every time."""
+    with torch.inference_mode(False):
+        even = torch.quasirandom.SobolEngine(4, scramble=True, seed=0).draw(number)
+        return math.sqrt(2) * torch.erfinv(2 * even.clamp(1e-3, 1 - 1e-3) - 1)
 
 
 def pose(where: Whereabouts) -> Tensor:

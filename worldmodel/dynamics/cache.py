@@ -42,6 +42,24 @@ class ContextCache:
         ages = (self.count - torch.arange(self.window, device=device)) % self.window
         return ages.masked_fill_(ages > self.count, self.window)
 
+    def repeat(self, rows: Tensor) -> None:
+        """Go on with other rows: (m), for each the number of the one that it has the past of."""
+
+        def pick(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part[rows]
+
+        def pick_positions(part: Tensor, rows_before: int) -> Tensor:
+            return part.unflatten(0, (rows_before, -1))[rows].flatten(0, 1)
+
+        if self.actions is not None:
+            before = len(self.actions)
+            self._entries = [
+                None if entry is None else (pick_positions(entry[0], before), pick_positions(entry[1], before))
+                for entry in self._entries
+            ]
+        self.last, self.actions = pick(self.last), pick(self.actions)
+        self.belief.repeat(rows)
+
     def advance(self) -> None:
         """Finish the frame: the next one goes to the next slot."""
         self.count += 1

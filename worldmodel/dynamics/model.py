@@ -192,8 +192,9 @@ class Dynamics(nn.Module):
         """Return the losses of predicting each frame of `codes` (b t h w) but the first, under `actions` (b t-1).
 
         They are predicted from `past` (b t-1 h w), the frames themselves if None, of which the belief looks at the
-        first `seen`, all if None, unless `views` (b t-1 4) say from where they are seen. In training mode, a share of the past's codes is replaced by random ones and some
-        clips lose their actions (`generator`, on the CPU, decides); the codes to be predicted are always the real ones.
+        first `seen`, all if None, unless `views` (b t-1 4) say from where they are seen. In training mode, a share of
+        the past's codes is replaced by random ones and some clips lose their actions (`generator`, on the CPU,
+        decides); the codes to be predicted are always the real ones.
         """
         past, corruption = codes[:, :-1] if past is None else past, None
         if self.training:

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from ..checkpoint import Checkpoint, write
 from ..config import DynamicsConfig, TrainingConfig, to_dict
-from ..dynamics.belief import Belief, Memory, last_step, pose, unlikelihood
+from ..dynamics.belief import Belief, Memory, last_step, unlikelihood
 from ..dynamics.ego_motion import HISTORY, STEP_SCALE, shorter_turn, step_between
 from ..dynamics.model import corrupt, forget
 from ..dynamics.motion import paint

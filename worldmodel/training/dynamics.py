@@ -95,7 +95,8 @@ class DynamicsStage:
         if self.belief_is_open or (belief and set(POSE) <= set(dataset.info.variables)):
             self.poses = Poses(dataset, episodes)
         if self.belief_is_open:
-            assert self.model.belief is not None and self.poses is not None
+            assert self.model.belief is not None
+            assert self.poses is not None
             if "belief.extent" not in taken:
                 self.model.belief.settle(*self.poses.bounds())
 
@@ -112,7 +113,8 @@ class DynamicsStage:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.training.seed)
             model = BeliefModel(self.model.config, self.model.code_vectors, self.model.appearances)
-        assert self.model.belief is not None and self.poses is not None
+        assert self.model.belief is not None
+        assert self.poses is not None
         model.belief.load_state_dict(self.model.belief.state_dict())
         return BeliefStage(self.belief_clips, self.poses, model, self.belief_training, self.fingerprints)
 
