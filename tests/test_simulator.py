@@ -135,6 +135,8 @@ def test_the_same_past_is_taken_in_once(frames: int, monkeypatch: pytest.MonkeyP
     )
     simulator.reset(past, between)
     assert rows == [2] * (frames - 1)
+    simulator.reset(past, between)  # and is known the next time
+    assert rows == [2] * (frames - 1)
     together = simulator._observe(simulator._latest, torch.from_numpy(future[:, 0]))
     for row in range(4):
         simulator.reset(past[row : row + 1], between[row : row + 1])

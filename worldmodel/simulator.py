@@ -5,6 +5,7 @@ Nothing here decodes while imagining: `imagine` samples the last code before the
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from .dynamics.samplers import make_sampler
 from .dynamics.sampling import check_sampling, gumbel_noise
 from .runtime import autocast, default_device
 from .tokenizer.model import Tokenizer
-from .types import NO_ACTION, Codes, FrameCodes, Frames
+from .types import NO_ACTION, Actions, Codes, FrameCodes, Frames
 
 PRETRAINED = Path(__file__).parent / "pretrained" / "dynamics"
 
@@ -71,6 +72,7 @@ class Simulator:
         self._frozen = dynamics.frozen(precision=precision)
         self.generator = torch.Generator()
         self._cache: ContextCache | None = None
+        self._past: tuple[Tensor, ContextCache] | None = None  # the last one that was taken in, and its memory
         self._latest: Tensor | None = None  # the newest frame's codes, not yet taken in: its action is not known
 
     @property
@@ -122,7 +124,7 @@ class Simulator:
 
     @torch.inference_mode()
     def reset_codes(self, codes: Codes, actions: Tensor) -> None:
-        """The same from codes (b t h w) and actions (b t-1). Pasts that are the same are taken in once."""
+        """The same from codes (b t h w) and actions (b t-1). Pasts that are the same are taken in once, also call after call."""
         latest = codes[:, -1]
         b, t = codes.shape[:2]
         actions = self._check_actions(actions, (b, t - 1))
@@ -133,19 +135,28 @@ class Simulator:
             pasts, rows = whole[:1], torch.zeros(b, dtype=torch.int64, device=whole.device)
         codes, actions = pasts.split([whole.shape[1] - (t - 1), t - 1], dim=1)
         codes = codes.unflatten(1, (t - 1, *latest.shape[1:]))
-        self._cache = self.dynamics.new_cache()
-        # Frames beyond the window leave no trace but in the belief.
-        first = max(0, t - self.window * self.dynamics.config.context_layers)
-        belief = self._frozen.belief
-        for i in range(first if belief is not None else 0):
-            assert belief is not None
-            with autocast(self.dynamics.device, precision=self.precision):
-                vectors, painting = self._frozen.vectors(codes[:, i]), self._frozen.paint(codes[:, i : i + 1])[:, 0]
-                belief.take_in(vectors, painting, actions[:, i], self._cache.belief, real=True)
-        for i in range(first, t - 1):
-            self._observe(codes[:, i], actions[:, i])
+        known = self._past is not None and torch.equal(self._past[0], pasts)
+        self._cache = (
+            copy.deepcopy(self._past[1]) if self._past is not None and known else self._take_in(codes, actions)
+        )
+        if not known:
+            self._past = (pasts, copy.deepcopy(self._cache))
         self._cache.repeat(rows)
         self._latest = latest
+
+    def _take_in(self, codes: Codes, actions: Actions) -> ContextCache:
+        """Return the memory of a past: codes (b t h w) and the action after each (b t)."""
+        cache, belief = self.dynamics.new_cache(), self._frozen.belief
+        # Frames beyond the window leave no trace but in the belief.
+        first = max(0, codes.shape[1] + 1 - self.window * self.dynamics.config.context_layers)
+        for i in range(codes.shape[1]):
+            with autocast(self.dynamics.device, precision=self.precision):
+                if i >= first:
+                    self._frozen.observe(codes[:, i], actions[:, i], cache)
+                elif belief is not None:
+                    vectors, painting = self._frozen.vectors(codes[:, i]), self._frozen.paint(codes[:, i : i + 1])[:, 0]
+                    belief.take_in(vectors, painting, actions[:, i], cache.belief, real=True)
+        return cache
 
     @torch.inference_mode()
     def step(self, actions: Tensor | np.ndarray) -> FrameCodes:

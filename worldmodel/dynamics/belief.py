@@ -38,9 +38,10 @@ EYE_ERROR = 0.03  # of a sway that is seen, in heights of the eye
 GUESS_SPREAD = (0.026, 0.026, 0.036, 0.07)  # of a view that is thought of from frames and actions
 STEP_SPREAD = (0.003, 0.003, 0.005)  # of a step of the camera
 STAY = 1.5  # leave where a step has led only for a place whose misfit is so many times less
-FIT_ROWS, FIT_COLUMNS = 7, 32  # of a frame that are compared
-FIT_FIRST, FIT_AGAIN = 6, 3  # rounds of drawing, for the first frame and for every other
+FIT_ROWS, FIT_COLUMNS = 10, 16  # of a frame that are compared
+FIT_FIRST, FIT_AGAIN = 6, 2  # rounds of drawing, for the first frame and for every other
 FIT_DRAWN, FIT_KEPT = 30, 8  # views a round
+FIT_AT_ONCE = 4  # frames: more do not fit a CPU's caches
 FIT_WEIGHT = 900.0  # of a misfit, in nats: neighbouring blocks err alike, so they are few observations
 FIT_WIDER, FIT_LEAST = 1.3, (2e-4, 2e-4, 2e-4, 2e-3)  # a round draws more widely than the best of the last one lie
 
@@ -289,15 +290,20 @@ def fit(field: RadianceField, views: Tensor, spread: Tensor, paintings: Tensor, 
         for count, whole in ((min(FIT_ROWS, field.rows), field.rows), (min(FIT_COLUMNS, field.columns), field.columns))
     )
     observed = field.blocks(paintings)[:, columns][:, :, rows].unsqueeze(1)
+
+    def misfit(places: Tensor, seen: Tensor) -> Tensor:
+        flat = places.flatten(0, 1)
+        shown = field(flat, columns.expand(len(flat), -1), rows.expand(len(flat), len(columns), -1))
+        return (shown.unflatten(0, places.shape[:2]) - seen).square().mean((2, 3, 4))
+
     centre, around, best = views, spread, views
     offsets = _offsets(rounds * FIT_DRAWN).to(views).unflatten(0, (rounds, FIT_DRAWN))
     for drawn in offsets:
         with single_precision(views.device):
             away = drawn @ torch.linalg.cholesky(around).mT
         places = torch.cat([centre.unsqueeze(1), best.unsqueeze(1), centre.unsqueeze(1) + away], dim=1)
-        flat = places.flatten(0, 1)
-        shown = field(flat, columns.expand(len(flat), -1), rows.expand(len(flat), len(columns), -1))
-        misfits = (shown.unflatten(0, places.shape[:2]) - observed).square().mean((2, 3, 4))
+        parts = zip(places.split(FIT_AT_ONCE), observed.split(FIT_AT_ONCE), strict=True)
+        misfits = torch.cat([misfit(*part) for part in parts])
         with single_precision(views.device):
             far = places - views.unsqueeze(1)
             unlikely = (far * torch.linalg.solve(spread, far.mT).mT).sum(-1) / 2
