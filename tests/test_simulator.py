@@ -129,10 +129,9 @@ def test_the_same_past_is_taken_in_once(frames: int, monkeypatch: pytest.MonkeyP
     past, between = FRAMES[order, :frames], ACTIONS[order, : frames - 1]
     future = np.array([[0, 1], [1, 2], [2, 3], [0, 0]])
     rows: list[int] = []
-    observe = simulator._observe
-    monkeypatch.setattr(
-        simulator, "_observe", lambda codes, actions: rows.append(len(codes)) or observe(codes, actions)
-    )
+    frozen = simulator._frozen
+    observe = frozen.observe
+    monkeypatch.setattr(frozen, "observe", lambda codes, *more: rows.append(len(codes)) or observe(codes, *more))
     simulator.reset(past, between)
     assert rows == [2] * (frames - 1)
     simulator.reset(past, between)  # and is known the next time

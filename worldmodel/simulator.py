@@ -124,7 +124,7 @@ class Simulator:
 
     @torch.inference_mode()
     def reset_codes(self, codes: Codes, actions: Tensor) -> None:
-        """The same from codes (b t h w) and actions (b t-1). Pasts that are the same are taken in once, also call after call."""
+        """The same from codes (b t h w) and actions (b t-1). A past is taken in once, for several rows and calls."""
         latest = codes[:, -1]
         b, t = codes.shape[:2]
         actions = self._check_actions(actions, (b, t - 1))

@@ -94,7 +94,7 @@ def test_a_view_is_found_where_it_was_painted() -> None:
     found, misfit, _ = fit(field, begun, spread, field.view(true), rounds=6)
     before = (field.view(begun) - field.view(true)).square().mean((1, 2, 3))
     assert (misfit < 0.1 * before).all()
-    assert ((found - true).norm(dim=1) < 0.5 * (begun - true).norm(dim=1)).all()
+    assert ((found - true).norm(dim=1) < 0.7 * (begun - true).norm(dim=1)).all()
 
 
 def test_a_place_is_left_only_for_a_better_one() -> None:
