@@ -163,7 +163,7 @@ class RadianceField(nn.Module):
             shares = torch.cat([shares[..., :1], shares[..., 1:-1] + moved, shares[..., -1:]], dim=-1)
         grid = torch.arange(COARSE + 1, device=x.device).expand(passed.shape)
         edges = step * _between(shares, passed, grid)
-        within = 0.5
+        within: Tensor | float = 0.5
         if generator is not None:
             within = torch.rand(edges[..., 1:].shape, generator=generator).to(x.device)
         return edges, edges[..., :-1] + within * edges.diff(dim=-1)
@@ -179,7 +179,8 @@ class RadianceField(nn.Module):
         right, down = (column - left).unsqueeze(-1), (row - top).unsqueeze(-1)
         first = top * self.grid + left
         corners = [F.embedding(first + away, grid) for away in (0, 1, self.grid, self.grid + 1)]
-        upper, lower = (torch.lerp(*corners[i : i + 2], right.expand_as(corners[0])) for i in (0, 2))
+        right = right.expand_as(corners[0])
+        upper, lower = torch.lerp(corners[0], corners[1], right), torch.lerp(corners[2], corners[3], right)
         return GRID_SCALE * torch.lerp(upper, lower, down.expand_as(upper))
 
 
