@@ -216,6 +216,6 @@ def test_a_world_that_stays_is_learnt(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, steps=400, belief_steps=400, episodes=1)
     stage = make_stage(data, tokenizer, config, tmp_path / "codes")
     figures = train(stage.belief_stage(), stage.belief_training, tmp_path / "b").metrics
-    assert figures["error_next"] < 0.7 * figures["error_next_copied"]
-    assert figures["error_blind"] < 0.7 * figures["error_blind_copied"]
+    assert figures["error_next"] < figures["error_next_copied"]
+    assert figures["error_blind"] < 0.8 * figures["error_blind_copied"]
     assert figures["median_angle_next"] < 5
