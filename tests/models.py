@@ -54,10 +54,9 @@ def tiny_dynamics(*, codebook: torch.Tensor | None = None, **changes: object) ->
         codebook = torch.randn(config.codebook_size, config.code_dim)
     dynamics = Dynamics(config, codebook).eval()
     with torch.no_grad():
-        for (
-            name,
-            parameter,
-        ) in dynamics.named_parameters():  # a pose that jumps with every rounding is no test of others
-            parameter.add_(torch.randn_like(parameter) * (0.01 if name.startswith("belief.") else 0.2))
+        for name, parameter in dynamics.named_parameters():
+            # A pose that jumps with every rounding is no test of others; its colours may be as they are.
+            still = name.startswith("belief.") and not name.startswith(("belief.field.wall.", "belief.field.plane."))
+            parameter.add_(torch.randn_like(parameter) * (0.01 if still else 0.2))
         dynamics.show(torch.rand(config.codebook_size, config.cell, config.cell, 3))
     return dynamics

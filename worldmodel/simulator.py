@@ -73,6 +73,7 @@ class Simulator:
         self.generator = torch.Generator()
         self._cache: ContextCache | None = None
         self._past: tuple[Tensor, ContextCache] | None = None  # the last one that was taken in, and its memory
+        self._rehearsed: ContextCache | None = None  # the memory of what is done for nothing
         self._latest: Tensor | None = None  # the newest frame's codes, not yet taken in: its action is not known
 
     @property
@@ -107,7 +108,11 @@ class Simulator:
         grid = self.dynamics.config.code_grid
         codes = torch.zeros(1, grid, grid, dtype=torch.int64, device=self.dynamics.device)
         with autocast(self.dynamics.device, precision=self.precision):
-            self._frozen.observe(codes, codes[:, 0, 0], self._frozen.new_cache())
+            if self._rehearsed is None:
+                self._rehearsed = self._frozen.new_cache()
+                self._frozen.observe(codes, codes[:, 0, 0], self._rehearsed)
+                self._rehearsed.imagined = True
+            self._frozen.observe(codes, codes[:, 0, 0], self._rehearsed)
         self.decode(codes[:, None])
 
     def reset(self, frames: Frames, actions: np.ndarray) -> None:
@@ -135,12 +140,9 @@ class Simulator:
             pasts, rows = whole[:1], torch.zeros(b, dtype=torch.int64, device=whole.device)
         codes, actions = pasts.split([whole.shape[1] - (t - 1), t - 1], dim=1)
         codes = codes.unflatten(1, (t - 1, *latest.shape[1:]))
-        known = self._past is not None and torch.equal(self._past[0], pasts)
-        self._cache = (
-            copy.deepcopy(self._past[1]) if self._past is not None and known else self._take_in(codes, actions)
-        )
-        if not known:
-            self._past = (pasts, copy.deepcopy(self._cache))
+        if self._past is None or not torch.equal(self._past[0], pasts):
+            self._past = (pasts, self._take_in(codes, actions))
+        self._cache = copy.deepcopy(self._past[1])
         self._cache.repeat(rows)
         self._latest = latest
 

@@ -20,6 +20,13 @@ def tiny_field(**changes: object) -> RadianceField:
     return RadianceField(tiny_dynamics(**({"field_grid": 64, "field_dim": 32} | changes)).config).requires_grad_(False)
 
 
+def colourful(field: RadianceField) -> RadianceField:
+    """Give a field colours; one that has learnt nothing has none."""
+    for painter in (field.wall, field.plane):
+        torch.nn.init.normal_(painter[-1].weight, generator=torch.Generator().manual_seed(1))  # type: ignore[arg-type]
+    return field
+
+
 def room(field: RadianceField, half: float = 0.5) -> RadianceField:
     """Build a square room: nothing within `half` of the middle, solid beyond, its four walls of different stuff."""
     line = torch.linspace(-REACH, REACH, field.grid)
@@ -82,12 +89,13 @@ def test_headings_are_counterclockwise() -> None:
 @pytest.mark.parametrize(("cell", "block"), [(4, 2), (3, 1)])
 def test_a_view_is_its_blocks_side_by_side(cell: int, block: int) -> None:
     """Each in its place, whatever else is painted, and `blocks` takes the view apart again."""
-    field = tiny_field(cell=cell)
+    field = colourful(tiny_field(cell=cell))
     assert field.block == block
     views = torch.rand(2, 4, generator=GENERATOR) - 0.5
     whole = field.view(views)
     assert whole.shape == (2, 3, 8 * cell, 8 * cell)
     columns, rows = torch.tensor([[5, 0], [3, 7]]), torch.tensor([[[1], [2]], [[0], [4]]])
+    assert whole.std() > 0.01
     some = field(views, columns, rows)
     apart = field.blocks(whole)
     for m in range(2):
@@ -98,12 +106,17 @@ def test_a_view_is_its_blocks_side_by_side(cell: int, block: int) -> None:
             torch.testing.assert_close(some[m, r, 0], corner.flatten())
 
 
+def test_who_has_learnt_nothing_expects_the_mean_colour() -> None:
+    """Everywhere, so that it does not mislead before it is trained."""
+    assert (tiny_field().view(torch.rand(2, 4, generator=GENERATOR)) == 0).all()
+
+
 def test_who_does_not_walk_does_not_sway() -> None:
     """The eye is at rest after no step, whatever is learnt of steps."""
     field = tiny_field()
     torch.nn.init.normal_(field.sway[2].weight, generator=GENERATOR)
     swings = field.swing(torch.tensor([[0.0, 0.0], [0.07, 0.0]]))
-    assert swings[0].abs().max() < 1e-5
+    assert (swings[0] == 0).all()
     assert swings[1].abs().max() > 1e-3
 
 

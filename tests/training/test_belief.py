@@ -161,7 +161,10 @@ def test_steps_are_told_the_actions_that_led_to_them(tmp_path: Path) -> None:
 
 def tiny_model() -> BeliefModel:
     dynamics = tiny_dynamics()
-    return BeliefModel(dynamics.config, dynamics.code_vectors, dynamics.appearances)
+    model = BeliefModel(dynamics.config, dynamics.code_vectors, dynamics.appearances)
+    assert dynamics.belief is not None
+    model.belief.load_state_dict(dynamics.belief.state_dict())  # a field without colours compares nothing
+    return model
 
 
 def test_blind_frames_are_not_seen() -> None:
@@ -175,7 +178,7 @@ def test_blind_frames_are_not_seen() -> None:
     assert torch.equal(model.views(codes, actions, 2), usual)
     codes[:, 1] = (codes[:, 1] + 1) % 16
     assert not torch.equal(model.views(codes, actions, 2)[:, 1:], usual[:, 1:])
-    torch.testing.assert_close(model.paint(usual)[1, 3], model.belief.field.view(usual[1, 3:])[0])
+    torch.testing.assert_close(model.belief.paint(usual)[1, 3], model.belief.field.view(usual[1, 3:])[0])
 
 
 def test_misplacement_is_in_the_games_units() -> None:
@@ -216,6 +219,6 @@ def test_a_world_that_stays_is_learnt(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, steps=400, belief_steps=400, episodes=1)
     stage = make_stage(data, tokenizer, config, tmp_path / "codes")
     figures = train(stage.belief_stage(), stage.belief_training, tmp_path / "b").metrics
-    assert figures["error_next"] < figures["error_next_copied"]
-    assert figures["error_blind"] < 0.8 * figures["error_blind_copied"]
+    assert figures["error_next"] < 0.7 * figures["error_next_copied"]
+    assert figures["error_blind"] < 0.7 * figures["error_blind_copied"]
     assert figures["median_angle_next"] < 5

@@ -46,8 +46,8 @@ def make_stage(
         chain_dim=32,
         pose=True,
         belief_dim=64,
-        field_dim=32,
-        field_grid=32,
+        field_dim=96,
+        field_grid=128,
     )
     model = dataclasses.replace(model, **changes)
     return DynamicsStage(data, tokenizer, model, config, cache=cache, tokenizer_metrics={"psnr": 1.0})
@@ -165,7 +165,7 @@ def test_the_toy_world_is_learnt_and_obeys(tmp_path: Path) -> None:
     data = EpisodeDataset(record_toy(tmp_path / "data", episodes=60))
     tokenizer = train_tokenizer(data, tmp_path / "t", steps=300)
     config = TrainingConfig(batch=4, clip=6, learning_rate=2e-3, muon_learning_rate=1e-2, steps=400, warmup_steps=20)
-    stage = make_stage(data, tokenizer, config, tmp_path / "codes", pose=False)  # of another world no map helps
+    stage = make_stage(data, tokenizer, config, tmp_path / "codes")
     before = stage.evaluate(stage.model.eval())
     after = train(stage, config, tmp_path / "m").metrics
     assert after["nats"] < 0.8 * before["nats"]

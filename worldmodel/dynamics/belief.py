@@ -165,6 +165,29 @@ class Belief(nn.Module):
         memory.told, memory.clock = told[:, 1:], clock.later(self.rate)
         return torch.cat([memory.pose, memory.clock.sway(self.field.swing(memory.last)).unsqueeze(1)], dim=1)
 
+    def follow(
+        self, vectors: Tensor, paintings: Tensor, actions: Tensor, memory: Memory, *, seen: int | None = None
+    ) -> Tensor:
+        """Return the views (b t 4) after each of several frames: `take_in`, frame by frame.
+
+        Args:
+            vectors: (b t h w c).
+            paintings: (b t 3 H W).
+            actions: (b t).
+            memory: what earlier calls left behind.
+            seen: the first so many frames are looked at; None means all.
+        """
+        count = actions.shape[1]
+        seen = count if seen is None else seen
+        steps = [
+            self.take_in(vectors[:, t], paintings[:, t], actions[:, t], memory, real=t < seen) for t in range(count)
+        ]
+        return torch.stack(steps, dim=1)
+
+    def paint(self, views: Tensor) -> Tensor:
+        """Return the paintings of views (b t 4), in standardised colours: (b t 3 H W)."""
+        return self.field.view(views.flatten(0, 1)).unflatten(0, views.shape[:2])
+
     def _find(
         self, guess: Tensor, expected: Tensor | None, spread: Tensor | None, eye: Tensor, painting: Tensor
     ) -> Fit:

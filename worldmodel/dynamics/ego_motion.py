@@ -57,8 +57,7 @@ class EgoMotion(nn.Module):
                 where all actions are told: nothing else says whether it is known.
         """
         steps = self.step(poses, told, last)
-        ahead, left, turned = steps.unbind(-1)
-        return moved(poses, steps), turn(torch.stack([ahead, left], dim=-1), -turned)
+        return moved(poses, steps), turn(steps[:, :2], -steps[:, 2])
 
     def step(self, poses: Tensor, told: Tensor, last: Tensor) -> Tensor:
         """Return the step as the player sees it, in map units and radians: (m 3) ahead, to the left, turned left."""

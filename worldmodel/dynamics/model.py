@@ -115,13 +115,13 @@ class Dynamics(nn.Module):
         if corruption is None:
             corruption = torch.zeros(len(codes), device=codes.device)
         paintings = self.paint(codes)
+        if cache is not None and cache.imagined:
+            seen = 0
         expected = None if self.belief is None else self.expect(codes, paintings, actions, seen, views, cache)
         features, displacement = self.context(patches, paintings, expected, actions, corruption, cache)
         if expected is None:
             return features, displacement
         blind = torch.arange(actions.shape[1]) >= (actions.shape[1] if seen is None else seen)
-        if cache is not None:
-            blind[:] = cache.imagined
         trust = expected.new_tensor(self.config.trust)[blind.long()].reshape(1, -1, 1, 1).expand(len(codes), -1, 1, 1)
         cells = rearrange(
             expected, "b t c (h p i) (w q j) -> b t (h w) (p q c i j)", p=self.config.patch, q=self.config.patch,
@@ -158,13 +158,8 @@ class Dynamics(nn.Module):
         assert self.belief is not None
         if views is None:
             memory = Memory() if cache is None else cache.belief
-            vectors = self.vectors(codes)
-            steps = []
-            for t in range(actions.shape[1]):
-                real = not cache.imagined if cache is not None else seen is None or t < seen
-                steps.append(self.belief.take_in(vectors[:, t], paintings[:, t], actions[:, t], memory, real=real))
-            views = torch.stack(steps, dim=1)
-        return self.belief.field.view(views.flatten(0, 1)).unflatten(0, actions.shape)
+            views = self.belief.follow(self.vectors(codes), paintings, actions, memory, seen=seen)
+        return self.belief.paint(views)
 
     def logits(self, features: Tensor, codes: Codes) -> Tensor:
         """Return logits (b t h w k) of frames `codes` (b t h w), each code given those before it in the order."""

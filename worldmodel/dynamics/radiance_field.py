@@ -61,8 +61,10 @@ class RadianceField(nn.Module):
         self.wall = perceptron(WALL_DIM + 2 * len(TEXTURE_WAVES) + 5, dim, dim, colours)
         self.plane = perceptron(2 * PLANE_DIM + 4, dim, dim, colours)
         self.sway = nn.Sequential(nn.Linear(2, SWAY_DIM), nn.Tanh(), nn.Linear(SWAY_DIM, 2, bias=False))
-        for start in (self.higher.weight, self.higher.bias, self.sway[2].weight):
-            nn.init.zeros_(start)  # type: ignore[arg-type]
+        # Whoever knows nothing yet expects the mean colour, a floor that is level, and an eye that rests.
+        for last in (self.higher, self.sway[-1], self.wall[-1], self.plane[-1]):
+            for start in last.parameters():
+                nn.init.zeros_(start)
 
     def _grid(self, dim: int, start: float = 0.1) -> nn.Parameter:
         return table(nn.Parameter(start / GRID_SCALE * torch.randn(self.grid**2, dim)))
@@ -80,8 +82,8 @@ class RadianceField(nn.Module):
         """
         with single_precision(views.device):
             walls, planes, open_share = self._trace(views.float(), columns, rows, generator)
-        painted = self.plane(planes).float() * open_share + self.wall(walls).float() * (1 - open_share)
-        return painted.float()
+        painted: Tensor = self.plane(planes).float() * open_share + self.wall(walls).float() * (1 - open_share)
+        return painted
 
     def view(self, views: Tensor) -> Tensor:
         """Return whole views (m 4) as paintings: (m 3 H W)."""
@@ -98,7 +100,8 @@ class RadianceField(nn.Module):
     def swing(self, steps: Tensor) -> Tensor:
         """Return how far the eye sways after steps (m 2), ahead and to the left: (m 2), times sine and cosine."""
         with single_precision(steps.device):
-            swung: Tensor = self.sway(steps.float() / SWAY_SCALE) - self.sway(torch.zeros_like(steps[:1]))
+            first, bend, last = self.sway
+            swung: Tensor = last(bend(first(steps.float() / SWAY_SCALE)) - bend(first.bias))  # at rest, nothing
         return swung
 
     def _trace(

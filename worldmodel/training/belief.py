@@ -188,16 +188,8 @@ class BeliefModel(nn.Module):
     @torch.no_grad()
     def views(self, past: Codes, actions: ActionsBetween, seen: int) -> Tensor:
         """Return from where the frame after each of `past` (b t h w) is seen, if `seen` of them are looked at."""
-        memory, vectors, paintings = Memory(), F.embedding(past, self.code_vectors), paint(past, self.appearances)
-        steps = [
-            self.belief.take_in(vectors[:, t], paintings[:, t], actions[:, t], memory, real=t < seen)
-            for t in range(past.shape[1])
-        ]
-        return torch.stack(steps, dim=1)
-
-    def paint(self, views: Tensor) -> Tensor:
-        """Return the paintings (b t 3 H W) of views (b t 4)."""
-        return self.belief.field.view(views.flatten(0, 1)).unflatten(0, views.shape[:2])
+        vectors, paintings = F.embedding(past, self.code_vectors), paint(past, self.appearances)
+        return self.belief.follow(vectors, paintings, actions, Memory(), seen=seen)
 
     def misplaced(self, views: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
         """Return how far views (b t 4) are from true poses (b t 3), in the game's units and degrees: (b t)."""
@@ -269,9 +261,9 @@ class BeliefStage:
             next_views = model.views(past, actions, actions.shape[1])[:, last:]
             blind = model.views(past, actions, last + 1)[:, -1:]
             rows = {
-                "error_next": (model.paint(next_views) - paintings[:, last + 1 :]).square().mean((1, 2, 3, 4)),
+                "error_next": (model.belief.paint(next_views) - paintings[:, last + 1 :]).square().mean((1, 2, 3, 4)),
                 "error_next_copied": (paintings[:, last:-1] - paintings[:, last + 1 :]).square().mean((1, 2, 3, 4)),
-                "error_blind": (model.paint(blind) - paintings[:, -1:]).square().mean((1, 2, 3, 4)),
+                "error_blind": (model.belief.paint(blind) - paintings[:, -1:]).square().mean((1, 2, 3, 4)),
                 "error_blind_copied": (paintings[:, last] - paintings[:, -1]).square().mean((1, 2, 3)),
             }
             for name, views in (("next", next_views[:, -1:]), ("blind", blind)):
@@ -288,7 +280,7 @@ class BeliefStage:
         codes, actions = (
             part[:: max(1, len(part) // SHEET_CLIPS)][:SHEET_CLIPS].to(model.device) for part in self.held_out[:2]
         )
-        expected = model.paint(model.views(codes[:, :-1], actions, HELD_OUT_CONTEXT))
+        expected = model.belief.paint(model.views(codes[:, :-1], actions, HELD_OUT_CONTEXT))
         pairs = torch.stack([paint(codes[:, 1:], model.appearances), expected], dim=1)
         colours = rearrange(pairs, "b two t c h w -> (b two h) (t w) c") * CONTRAST + GREY
         Image.fromarray(colours.clamp(0, 255).to(torch.uint8).cpu().numpy()).save(path)
