@@ -94,7 +94,8 @@ def test_of_a_long_context_only_the_belief_remembers_the_beginning() -> None:
     actions = RNG.integers(0, 4, (1, reach + 3))
     simulator.reset(frames, actions)
     codes = simulator.tokenizer.encode(frames)
-    whole = simulator.dynamics.belief(simulator.dynamics.vectors(codes[:, :-1]), torch.from_numpy(actions))
+    before = torch.from_numpy(np.pad(actions, ((0, 0), (1, 0)), constant_values=-1))
+    whole = simulator.dynamics.belief(simulator.dynamics.vectors(codes), before)
     torch.testing.assert_close(simulator._cache.belief.beliefs, whole[:, -1])
     torch.nn.init.zeros_(simulator.dynamics.context.motion.expected.weight)
     simulator.dynamics.config = dataclasses.replace(simulator.dynamics.config, trust=(0.0, 0.0))
@@ -110,11 +111,13 @@ def test_imagined_frames_are_not_looked_at() -> None:
     simulator.reset(FRAMES, ACTIONS)
     simulator.step(FUTURE[:, 0])
     memory = simulator._cache.belief
-    beliefs, pose, told, last = memory.beliefs.clone(), memory.pose, memory.told, memory.last
+    beliefs, told = memory.beliefs.clone(), memory.told
+    pose, momentum = memory.guesses.views[:, 0, :3], memory.guesses.momenta[:, 0]
     simulator.step(FUTURE[:, 1])
     assert torch.equal(memory.beliefs, beliefs)
     recent = torch.cat([told, torch.from_numpy(FUTURE[:, 1:2])], dim=1)
-    torch.testing.assert_close(memory.pose, simulator.dynamics.belief.ego_motion(pose, recent, last)[0])
+    went = simulator.dynamics.belief.ego_motion(pose, recent, momentum)[0]
+    torch.testing.assert_close(memory.guesses.views[:, 0, :3], went)
     simulator.reset(FRAMES, ACTIONS)  # what is real is looked at again
     simulator.step(FUTURE[:, 0])
     assert torch.equal(simulator._cache.belief.beliefs, beliefs)

@@ -22,7 +22,7 @@ from .dynamics.samplers import make_sampler
 from .dynamics.sampling import check_sampling, gumbel_noise
 from .runtime import autocast, default_device
 from .tokenizer.model import Tokenizer
-from .types import NO_ACTION, Actions, Codes, FrameCodes, Frames
+from .types import NO_ACTION, ActionsBetween, Codes, FrameCodes, Frames
 
 PRETRAINED = Path(__file__).parent / "pretrained" / "dynamics"
 
@@ -130,34 +130,36 @@ class Simulator:
     @torch.inference_mode()
     def reset_codes(self, codes: Codes, actions: Tensor) -> None:
         """The same from codes (b t h w) and actions (b t-1). A past is taken in once, for several rows and calls."""
-        latest = codes[:, -1]
         b, t = codes.shape[:2]
         actions = self._check_actions(actions, (b, t - 1))
-        whole = torch.cat([codes[:, :-1].flatten(1).to(actions.device), actions], dim=1)
-        if t > 1:
-            pasts, rows = whole.unique(dim=0, return_inverse=True)
-        else:  # nobody has a past
-            pasts, rows = whole[:1], torch.zeros(b, dtype=torch.int64, device=whole.device)
-        codes, actions = pasts.split([whole.shape[1] - (t - 1), t - 1], dim=1)
-        codes = codes.unflatten(1, (t - 1, *latest.shape[1:]))
+        whole = torch.cat([codes.flatten(1).to(actions.device), actions], dim=1)
+        pasts, rows = whole.unique(dim=0, return_inverse=True)
         if self._past is None or not torch.equal(self._past[0], pasts):
-            self._past = (pasts, self._take_in(codes, actions))
+            once, between = pasts.split([whole.shape[1] - (t - 1), t - 1], dim=1)
+            self._past = (pasts, self._take_in(once.unflatten(1, codes.shape[1:]), between))
         self._cache = copy.deepcopy(self._past[1])
         self._cache.repeat(rows)
-        self._latest = latest
+        self._latest = codes[:, -1]
 
-    def _take_in(self, codes: Codes, actions: Actions) -> ContextCache:
-        """Return the memory of a past: codes (b t h w) and the action after each (b t)."""
+    def _take_in(self, codes: Codes, actions: ActionsBetween) -> ContextCache:
+        """Return the memory of a past: codes (b t h w), and the actions between them (b t-1).
+
+        The last frame is only looked at: what follows it is not known.
+        """
         cache, belief = self.dynamics.new_cache(), self._frozen.belief
         # Frames beyond the window leave no trace but in the belief.
-        first = max(0, codes.shape[1] + 1 - self.window * self.dynamics.config.context_layers)
+        last = codes.shape[1] - 1
+        first = max(0, last + 1 - self.window * self.dynamics.config.context_layers)
         for i in range(codes.shape[1]):
             with autocast(self.dynamics.device, precision=self.precision):
-                if i >= first:
+                if first <= i < last:
                     self._frozen.observe(codes[:, i], actions[:, i], cache)
                 elif belief is not None:
                     vectors, painting = self._frozen.vectors(codes[:, i]), self._frozen.paint(codes[:, i : i + 1])[:, 0]
-                    belief.take_in(vectors, painting, actions[:, i], cache.belief, real=True)
+                    if i < last:
+                        belief.take_in(vectors, painting, actions[:, i], cache.belief, real=True)
+                    else:
+                        belief.look_at(vectors, painting, cache.belief)
         return cache
 
     @torch.inference_mode()

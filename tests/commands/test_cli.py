@@ -21,9 +21,9 @@ def test_several_numbers_are_set_at_once() -> None:
 @pytest.mark.parametrize(
     ("assignment", "complaint"),
     [
-        ("trust=2", r"trust takes 2 numbers like 1\.0,10\.0, got '2'"),
+        ("trust=2", r"trust takes 2 numbers like 0\.1,1\.0, got '2'"),
         ("trust=1,2,3", "takes 2 numbers"),
-        ("trust=1,x", "takes a number like 10.0, got 'x'"),
+        ("trust=1,x", "takes a number like 1.0, got 'x'"),
         ("trust=1,-2", "trust must be two numbers of at least 0"),
         ("action_names=left,right", "cannot be set on the command line"),
     ],

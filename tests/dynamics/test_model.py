@@ -176,15 +176,16 @@ def test_a_codebook_of_another_shape_is_refused() -> None:
 
 
 def test_what_is_expected_counts_by_how_near_a_code_looks() -> None:
-    """The evidence is minus the squared distance per pixel value, times the trust: after real and imagined frames."""
+    """The evidence is minus the squared distance per pixel value, times the trust, less where more is doubted."""
     dynamics, untrusting = (tiny_dynamics(trust=trust) for trust in ((2.0, 7.0), (0.0, 0.0)))
     seen = 2
     features = dynamics.features(CODES, ACTIONS, seen=seen)
-    expected = dynamics.expect(CODES, dynamics.paint(CODES), ACTIONS, seen)
+    expected, doubts = dynamics.expect(CODES, dynamics.paint(CODES), ACTIONS, seen)
     t = ACTIONS.shape[1]
     evidence = dynamics.evidence(features)
     assert evidence is not None
-    for frame, trust in ((1, 2.0), (2, 7.0), (t - 1, 7.0)):
+    for frame, certain in ((1, 2.0), (2, 7.0), (t - 1, 7.0)):
+        trust = (certain / doubts[:, frame]).unsqueeze(1)
         for row, column in ((0, 0), (3, 6), (7, 5)):
             cell = expected[:, frame, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
             distances = (cell.unsqueeze(1) - dynamics.appearances).square().mean((2, 3, 4))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.models import tiny_dynamics
-from worldmodel.dynamics.radiance_field import DENSITY_SCALE, GRID_SCALE, REACH, RadianceField
+from worldmodel.dynamics.radiance_field import DENSITY_SCALE, GRID_SCALE, REACH, RadianceField, _distances
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -157,3 +157,28 @@ def test_a_room_is_learnt_from_its_views() -> None:
     with torch.no_grad():
         error = F.mse_loss(field(views, columns, rows), colours(views))
     assert error < 0.2 * colours(views).var()
+
+
+def test_a_surveyed_map_is_traced_to_the_same_walls() -> None:
+    """Quick rays end where slow ones do, and show nearly the same; without a survey they are the slow ones."""
+    field = colourful(room(tiny_field(field_grid=128)))
+    views = torch.tensor([[0.1, -0.2, 0.4, 0.0], [-0.3, 0.1, 2.0, 0.05]])
+    columns = torch.arange(field.columns).expand(2, -1)
+    rows = torch.arange(field.rows).expand(2, field.columns, -1)
+    slow = field(views, columns, rows)
+    assert torch.equal(field(views, columns, rows, quick=True), slow)
+    field.explore()
+    quick = field(views, columns, rows, quick=True)
+    assert not torch.equal(quick, slow)
+    assert (quick - slow).square().mean() < 0.05 * slow.var()
+    assert torch.equal(field(views, columns, rows), slow)  # who is not in a hurry does not use it
+
+
+def test_distances_are_those_to_the_nearest_solid_point() -> None:
+    """As found by looking at every pair of points; nowhere is near where nothing is solid."""
+    solid = torch.rand(20, 20, generator=GENERATOR) < 0.03
+    places = torch.cartesian_prod(torch.arange(20.0), torch.arange(20.0))
+    want = torch.cdist(places, places[solid.flatten()]).amin(1).unflatten(0, (20, 20))
+    assert solid.any()
+    torch.testing.assert_close(_distances(solid), want)
+    assert (_distances(torch.zeros_like(solid)) > 20).all()

@@ -118,3 +118,20 @@ def test_fingerprint_follows_what_codes_mean() -> None:
     with torch.no_grad():
         tokenizer.codebook.vectors[0, 0] += 1e-3
     assert tokenizer.fingerprint() != before
+
+
+def test_codes_keep_their_meaning_while_the_decoder_learns_alone() -> None:
+    """The codebook learns with the encoder: where that stands still, no code moves, and the fingerprint stays."""
+    tokenizer = tiny_tokenizer().train()
+    frames, generator = torch.from_numpy(FRAMES), torch.Generator().manual_seed(0)
+    tokenizer.loss(frames, generator=generator)  # it starts on data
+    before, name = tokenizer.codebook.vectors.clone(), tokenizer.fingerprint()
+    tokenizer.encoder.requires_grad_(False)
+    losses = tokenizer.loss(frames, generator=generator)
+    losses.total.backward()
+    assert torch.equal(tokenizer.codebook.vectors, before)
+    assert tokenizer.fingerprint() == name
+    assert all(weight.grad is not None for weight in tokenizer.decoder.parameters())
+    tokenizer.encoder.requires_grad_(True)
+    tokenizer.loss(frames, generator=generator)
+    assert not torch.equal(tokenizer.codebook.vectors, before)

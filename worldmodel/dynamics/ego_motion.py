@@ -1,9 +1,11 @@
 """How the camera moves: where it is and the last actions -> where it is after the next step.
 
-The same actions lead the same way wherever nothing is in the way, and walls stand where they stand: a step is that of
-the actions and of the step before it alone, and what the place makes of it. Told exactly where it is, a small network
-learns both to a thousandth of a map in minutes, which a recurrent network that has to find out everything at once does
-not.
+The same actions lead the same way wherever nothing is in the way, and walls stand where they stand. So a step has two
+parts. What the player means to do depends on the actions and on how fast he is, as he sees it; what walls make of it
+depends on the place and on where that leads, as the map has it. Told exactly where it is, a small network learns both
+to a fraction of a thousandth of a map in minutes, which a recurrent network that has to find out everything at once
+does not. After a wall was touched, the speed is not what the last step tells: what else there is to know of it is
+learnt, over several steps that follow from each other.
 """
 
 from __future__ import annotations
@@ -21,57 +23,68 @@ from .layers import table
 from .radiance_field import perceptron
 
 HISTORY = 5  # actions
-ACTION_DIM = 64
+ACTION_DIM, FREE_DIM, WALL_DIM = 64, 96, 192
 DEPTH = 3  # hidden layers
 OCTAVES = 7  # of sines of a place: from twice the map's length to a thirtieth of it
-GRID, GRID_SCALE = 128, 16.0  # points to a side of what the ground holds, and how much faster than matrices it learns
+GRID, GRID_SCALE = 192, 16.0  # points to a side of what the ground holds, and how much faster than matrices it learns
 GROUND_DIM = 8
-TURNS = (1, 2, 3, 4)  # waves around the circle
+HIDDEN_DIM = 8  # of what is learnt about the speed
+MOMENTUM_DIM = 2 + 1 + HIDDEN_DIM
 STEP_SCALE = (0.02, 0.02, 0.2)  # of half a map and of a radian, in one unit of the networks' output
 
 
 class EgoMotion(nn.Module):
-    """Poses and actions -> poses one step later. See `Belief` for what a pose is."""
+    """Poses and actions -> poses one step later. See `Belief` for what a pose is.
+
+    A momentum (MOMENTUM_DIM) is what is known of how fast the player is: the step before, ahead and to the left as he
+    sees it now; 1 if that is known and 0 if not; and what was learnt besides.
+    """
 
     waves: Tensor
-    turns: Tensor
 
     def __init__(self, config: DynamicsConfig) -> None:
         super().__init__()
         self.actions = table(nn.Parameter(torch.randn(HISTORY, len(config.action_names) + 1, ACTION_DIM)))
         self.ground = table(nn.Parameter(torch.zeros(1, GROUND_DIM, GRID, GRID)))  # where walls stand
-        self.free = perceptron(ACTION_DIM + 2, ACTION_DIM, ACTION_DIM, 3)
-        features = ACTION_DIM + 2 + 6 * OCTAVES + 2 * len(TURNS) + GROUND_DIM
-        self.hindered = perceptron(features, *[config.belief_dim // 2] * DEPTH, 3)
-        nn.init.zeros_(self.hindered[-1].weight)  # type: ignore[arg-type]
+        self.free = perceptron(ACTION_DIM + 3, FREE_DIM, FREE_DIM, 3)
+        features = 4 + 2 * GROUND_DIM + 6 * OCTAVES + HIDDEN_DIM
+        self.walls = perceptron(features, *[WALL_DIM] * DEPTH, 2 + HIDDEN_DIM)
+        nn.init.zeros_(self.walls[-1].weight[:2])  # type: ignore[index]
+        nn.init.zeros_(self.walls[-1].bias)  # type: ignore[arg-type]
         self.register_buffer("waves", math.pi * 2.0 ** torch.arange(-1, OCTAVES - 1), persistent=False)
-        self.register_buffer("turns", torch.tensor(TURNS, dtype=torch.float32), persistent=False)
 
-    def forward(self, poses: Tensor, told: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the poses one step later (m 3), and what is `last` to them (m 2).
+    def forward(self, poses: Tensor, told: Tensor, momenta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the poses one step later (m 3), and the momenta there (m MOMENTUM_DIM).
 
         Args:
             poses: (m 3).
             told: (m HISTORY), the actions before that, the oldest first; -1 where it is not told.
-            last: (m 2), how far the step before led, ahead and to the left as the player sees it now. It counts only
-                where all actions are told: nothing else says whether it is known.
+            momenta: (m MOMENTUM_DIM).
         """
-        steps = self.step(poses, told, last)
-        return moved(poses, steps), turn(steps[:, :2], -steps[:, 2])
-
-    def step(self, poses: Tensor, told: Tensor, last: Tensor) -> Tensor:
-        """Return the step as the player sees it, in map units and radians: (m 3) ahead, to the left, turned left."""
         with single_precision(poses.device):
-            poses = poses.float()
+            poses, momenta = poses.float(), momenta.float()
+            scale = poses.new_tensor(STEP_SCALE)
             x, y, heading = poses.unbind(-1)
+            known = momenta[:, 2:3]
+            before = known * momenta[:, :2] / scale[:2]
             meanings = torch.stack([actions[told[:, i]] for i, actions in enumerate(self.actions)]).sum(0)
-            ahead = x * heading.cos() + y * heading.sin()
-            where = [sines(each, self.waves) for each in (x, y, ahead)]
-            where += [sines(heading, self.turns), read_grid(self.ground, x, y)]
-            known = last.float().masked_fill((told == NO_ACTION).any(1, keepdim=True), 0.0)
-            acted = torch.cat([F.relu(meanings), known / known.new_tensor(STEP_SCALE[:2])], dim=-1)
-            steps: Tensor = self.free(acted) + self.hindered(torch.cat([acted, *where], dim=-1))
-        return steps.float() * steps.new_tensor(STEP_SCALE)
+            meant = self.free(torch.cat([F.relu(meanings), before, known], dim=-1))
+            ahead, earlier = turn(meant[:, :2], heading), turn(before, heading)  # as the map has it
+            there = poses[:, :2] + ahead * scale[:2]
+            places = [sines(each, self.waves) for each in (x, y, (ahead * poses[:, :2]).sum(-1))]
+            ground = read_grid(self.ground, x, y), read_grid(self.ground, *there.unbind(-1))
+            found = self.walls(torch.cat([ahead, earlier, *ground, *places, momenta[:, 3:]], dim=-1))
+            steps = torch.cat([meant[:, :2] + turn(found[:, :2], -heading), meant[:, 2:]], dim=-1) * scale
+            told_all = (told != NO_ACTION).all(1, keepdim=True)
+            known = torch.maximum(known, told_all.to(known.dtype))
+            after = torch.cat([turn(steps[:, :2], -steps[:, 2]), known, found[:, 2:].tanh()], dim=-1)
+        return moved(poses, steps), after
+
+
+def momenta_of(steps: Tensor) -> Tensor:
+    """Return the momenta (m MOMENTUM_DIM) after steps (m 2), ahead and to the left as they are seen afterwards."""
+    known = torch.cat([steps, torch.ones_like(steps[:, :1])], dim=-1)
+    return F.pad(known, (0, HIDDEN_DIM))
 
 
 def moved(poses: Tensor, steps: Tensor) -> Tensor:
@@ -84,12 +97,6 @@ def step_between(before: Tensor, after: Tensor) -> Tensor:
     """Return the steps (m 3), as the player sees them, that lead from poses to poses (m 3)."""
     away = after - before
     return torch.cat([turn(away[:, :2], -before[:, 2]), shorter_turn(away[:, 2:])], dim=-1)
-
-
-def step_back(poses: Tensor, steps: Tensor) -> Tensor:
-    """Return the poses (m 3) from which steps (m 3) lead to poses (m 3)."""
-    heading = poses[:, 2] - steps[:, 2]
-    return torch.cat([poses[:, :2] - turn(steps[:, :2], heading), heading.unsqueeze(1)], dim=-1)
 
 
 def shorter_turn(angles: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from ..checkpoint import load_weights, read
 from ..config import DynamicsConfig, from_dict
 from ..runtime import single_precision, use_bfloat16
 from ..types import NO_ACTION, Actions, ActionsBetween, Codes, FrameActions, FrameCodes
-from .belief import Belief, Memory
+from .belief import Belief, Memory, Outlook
 from .cache import ContextCache
 from .context import ContextTransformer
 from .decoder import CodeDecoder
@@ -25,6 +25,7 @@ from .sampling import sample
 
 ALONE_OF = 4  # one patch in so many teaches the context transformer's own prediction at a training step
 MOTION_WEIGHT = 1.0
+LEAST_DOUBT = 0.02
 
 
 @dataclass(frozen=True)
@@ -92,22 +93,22 @@ class Dynamics(nn.Module):
 
     def features(
         self, codes: Codes, actions: Actions, *, corruption: Tensor | None = None, seen: int | None = None,
-        views: Tensor | None = None, cache: ContextCache | None = None,
+        outlook: Outlook | None = None, cache: ContextCache | None = None,
     ) -> Tensor:  # fmt: skip
         """Return what is known of the frames that follow `codes` (b t h w) under `actions` (b t): (b t n d).
 
         The belief looks at the first `seen` frames, None meaning all; with a cache, at those that are not imagined.
-        Where `views` (b t 4) say from where those that follow are seen, it is not asked.
+        Where an outlook (b t 4), (b t) on those that follow is given, it is not asked.
         """
-        return self._outlook(codes, actions, corruption, seen, views, cache)[0]
+        return self._known(codes, actions, corruption, seen, outlook, cache)[0]
 
-    def _outlook(
+    def _known(
         self,
         codes: Codes,
         actions: Actions,
         corruption: Tensor | None,
         seen: int | None = None,
-        views: Tensor | None = None,
+        outlook: Outlook | None = None,
         cache: ContextCache | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the features, and by how much the view is displaced."""
@@ -117,12 +118,13 @@ class Dynamics(nn.Module):
         paintings = self.paint(codes)
         if cache is not None and cache.imagined:
             seen = 0
-        expected = None if self.belief is None else self.expect(codes, paintings, actions, seen, views, cache)
+        if self.belief is None:
+            return self.context(patches, paintings, None, actions, corruption, cache)
+        expected, doubts = self.expect(codes, paintings, actions, seen, outlook, cache)
         features, displacement = self.context(patches, paintings, expected, actions, corruption, cache)
-        if expected is None:
-            return features, displacement
         blind = torch.arange(actions.shape[1]) >= (actions.shape[1] if seen is None else seen)
-        trust = expected.new_tensor(self.config.trust)[blind.long()].reshape(1, -1, 1, 1).expand(len(codes), -1, 1, 1)
+        trust = doubts.new_tensor(self.config.trust)[blind.long()] / doubts.clamp(min=LEAST_DOUBT)
+        trust = trust.unsqueeze(-1).unsqueeze(-1)
         cells = rearrange(
             expected, "b t c (h p i) (w q j) -> b t (h w) (p q c i j)", p=self.config.patch, q=self.config.patch,
             i=self.config.cell, j=self.config.cell,
@@ -135,7 +137,7 @@ class Dynamics(nn.Module):
 
         A code is the likelier the nearer it looks to what is expected at its place: minus the squared distance of the
         two per pixel value, times the trust in the belief. The product of the two opinions, the transformer's and the
-        map's (a product of experts, Hinton 2002).
+        map's (a product of experts, Hinton 2002). The trust is the less, the more is doubted.
         """
         if self.belief is None:
             return None
@@ -148,18 +150,18 @@ class Dynamics(nn.Module):
     @torch.compiler.disable
     @torch.no_grad()
     def expect(
-        self, codes: Codes, paintings: Tensor, actions: Actions, seen: int | None = None, views: Tensor | None = None,
-        cache: ContextCache | None = None,
-    ) -> Tensor:  # fmt: skip
-        """Return the paintings (b t 3 H W) that are expected to follow `codes` (b t h w) under `actions` (b t).
+        self, codes: Codes, paintings: Tensor, actions: Actions, seen: int | None = None,
+        outlook: Outlook | None = None, cache: ContextCache | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Return the paintings (b t 3 H W) that are expected to follow `codes` (b t h w), and the doubts of each (b t).
 
         See `features`; `paintings` (b t 3 H W) are of `codes`.
         """
         assert self.belief is not None
-        if views is None:
+        if outlook is None:
             memory = Memory() if cache is None else cache.belief
-            views = self.belief.follow(self.vectors(codes), paintings, actions, memory, seen=seen)
-        return self.belief.paint(views)
+            outlook = self.belief.follow(self.vectors(codes), paintings, actions, memory, seen=seen)
+        return self.belief.paint(outlook.views), outlook.doubts
 
     def logits(self, features: Tensor, codes: Codes) -> Tensor:
         """Return logits (b t h w k) of frames `codes` (b t h w), each code given those before it in the order."""
@@ -180,14 +182,14 @@ class Dynamics(nn.Module):
         actions: ActionsBetween,
         past: Codes | None = None,
         seen: int | None = None,
-        views: Tensor | None = None,
+        outlook: Outlook | None = None,
         *,
         generator: torch.Generator,
     ) -> DynamicsLosses:
         """Return the losses of predicting each frame of `codes` (b t h w) but the first, under `actions` (b t-1).
 
         They are predicted from `past` (b t-1 h w), the frames themselves if None, of which the belief looks at the
-        first `seen`, all if None, unless `views` (b t-1 4) say from where they are seen. In training mode, a share of
+        first `seen`, all if None, unless there is an outlook on them (b t-1 4), (b t-1). In training mode, a share of
         the past's codes is replaced by random ones and some clips lose their actions (`generator`, on the CPU,
         decides); the codes to be predicted are always the real ones.
         """
@@ -195,7 +197,7 @@ class Dynamics(nn.Module):
         if self.training:
             past, corruption = corrupt(past, self.config, generator)
             actions = forget(actions, self.config, generator)
-        features, displacement = self._outlook(past, actions, corruption, seen, views)
+        features, displacement = self._known(past, actions, corruption, seen, outlook)
         patches = self.to_patches(codes[:, 1:])
         logits = self.decoder(features.flatten(0, 1), self.vectors(patches).flatten(0, 1))
         logits = self._weighed(logits, features.flatten(0, 1))
@@ -225,6 +227,7 @@ class Dynamics(nn.Module):
         if copied.belief is not None:
             field = copied.belief.field
             exact = {*copied.belief.ego_motion.modules(), *field.sway.modules(), field.higher}
+            field.explore()
         for module in copied.modules():
             if isinstance(module, nn.Linear | nn.Conv1d) and module not in exact:
                 module.to(dtype)
@@ -252,14 +255,14 @@ class Dynamics(nn.Module):
 
     @torch.no_grad()
     def observe(
-        self, codes: FrameCodes, actions: FrameActions, cache: ContextCache, views: Tensor | None = None
+        self, codes: FrameCodes, actions: FrameActions, cache: ContextCache, outlook: Outlook | None = None
     ) -> Tensor:
         """Take in one frame (b h w) and the action that follows it (b); return features (b n d) of the next frame.
 
-        `views` (b 4) say from where it is seen, if that is known.
+        An outlook (b 4), (b) on it may be known.
         """
-        known = None if views is None else views.unsqueeze(1)
-        return self.features(codes.unsqueeze(1), actions.unsqueeze(1), views=known, cache=cache).squeeze(1)
+        known = None if outlook is None else Outlook(*(part.unsqueeze(1) for part in outlook))
+        return self.features(codes.unsqueeze(1), actions.unsqueeze(1), outlook=known, cache=cache).squeeze(1)
 
     @classmethod
     def from_pretrained(cls, directory: str | os.PathLike[str]) -> Dynamics:

@@ -66,17 +66,19 @@ class Tokenizer(Autoencoder[TokenizerConfig]):
         """Return the three-term loss (eq. 3) of frames uint8 (b t H W 3), and let the codebook learn.
 
         -log p(x | z_q) + ||sg[z_e] - e||^2 + beta ||z_e - sg[e]||^2, all per pixel value of the frame. `restart` lets
-        the codebook revive dead codes; `generator` (on the CPU) chooses where.
+        the codebook revive dead codes; `generator` (on the CPU) chooses where. Where the encoder is not trained, codes
+        keep their meaning: the codebook does not learn either.
         """
         pixels = frames.flatten(0, 1)
         latents = self.latents(pixels)
         n, _, h, w = latents.shape
         flat = rearrange(latents.float(), "n d h w -> (n h w) d")
-        if self.training:
+        learns = self.training and any(weight.requires_grad for weight in self.encoder.parameters())
+        if learns:
             self.codebook.start(flat.detach(), generator=generator)
         codes = self.codebook.codes(flat.detach())
         quantized = self.codebook.lookup(codes)
-        if self.training:
+        if learns:
             self.codebook.update(flat.detach(), codes, restart=restart, generator=generator)
         straight = flat + (quantized - flat).detach()  # the decoder's gradient passes to the encoder unchanged
         mse = self.squared_error(pixels, self.decoder(rearrange(straight, "(n h w) d -> n d h w", n=n, h=h, w=w)))

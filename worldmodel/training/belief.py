@@ -23,8 +23,9 @@ from torch.nn import functional as F
 
 from ..checkpoint import Checkpoint, write
 from ..config import DynamicsConfig, TrainingConfig, to_dict
-from ..dynamics.belief import Belief, Memory, last_step, unlikelihood
-from ..dynamics.ego_motion import HISTORY, STEP_SCALE, shorter_turn, step_between
+from ..dynamics.belief import Belief, Memory, last_step
+from ..dynamics.ego_motion import HISTORY, STEP_SCALE, momenta_of, shorter_turn
+from ..dynamics.localisation import unlikelihood
 from ..dynamics.model import corrupt, forget
 from ..dynamics.motion import paint
 from ..rollouts import POSE, EpisodeDataset
@@ -35,10 +36,11 @@ CLIPS, CLIP = 8, 17  # clips a step and process, and frames a clip
 SINGLES = 96  # frames a step and process from anywhere
 RAYS, ROWS = 12, 16  # columns that are painted of each single frame, and blocks of each column
 LEARNING_RATE = 1e-3
-TRANSITIONS = 2048  # steps of the camera a step and process
-FORGETFUL = 0.2  # of them: some of the actions before are not told, the oldest first
-POSE_NOISE = 0.004  # of half the map: steps are reckoned from places that are only nearly right
-STEP_NOISE = 0.001  # and after steps that are
+WALKS, WALKED = 256, 8  # of the camera a step and process, and steps of each, reckoned from each other
+FORGETFUL = 0.3  # of them: some of the actions before are not told, the oldest first
+UNKNOWN = 0.5  # of these: nor is the step before; else it is only nearly known
+POSE_NOISE, STEP_NOISE = 0.0003, 0.0002  # of half the map: where a walk begins, and after which step, is nearly right
+MEASURED_NOISE = 0.003  # of a step that is nearly known
 HELD_OUT_CLIPS, HELD_OUT_AT_ONCE = 24, 8
 HELD_OUT_CONTEXT = 6  # frames seen before the blind ones that are asked about
 SHEET_CLIPS = 3
@@ -51,9 +53,9 @@ class BeliefLosses:
     """What a training step of the belief reports; `total` is what is minimised."""
 
     total: Tensor
-    clips: Tensor  # nats of where the next frame of a clip is seen from, see `unlikelihood`
+    clips: Tensor  # nats of where each frame of a clip is seen from, see `unlikelihood`
     singles: Tensor  # the same of single frames
-    walked: Tensor  # error of the camera's steps, in units of STEP_SCALE
+    walked: Tensor  # error of where steps lead that follow from each other, in units of STEP_SCALE
     painted: Tensor  # squared error of single frames' paintings from where they are, in standardised colours
 
 
@@ -138,16 +140,14 @@ class BeliefModel(nn.Module):
             single_codes: (m h w), of frames from anywhere.
             single_poses: (m 2 3), of the frame before each and of itself.
             numbers: (m), how many frames of the episode come before each.
-            told: (n HISTORY), the actions before steps from anywhere.
-            steps: (n 3 3), the poses a step before those steps, before and after them.
+            told: (n HISTORY+k-1), actions around k steps in a row from anywhere, the last of them before the last step.
+            steps: (n k+2 3), the poses a step before those steps, before and after each.
         """
-        past, _ = corrupt(codes[:, :-1], self.config, generator)
-        actions = forget(actions, self.config, generator)
-        beliefs = self.believe(past, actions).flatten(0, 1)
+        seen, _ = corrupt(codes, self.config, generator)
+        beliefs = self.believe(seen, forget(actions, self.config, generator)).flatten(0, 1)
         single_past, _ = corrupt(single_codes.unsqueeze(1), self.config, generator)
         looks = self.belief.look(F.embedding(single_past.squeeze(1), self.code_vectors))
-        where = self.belief.locate(beliefs)
-        clips = unlikelihood(where, self.belief.to_map(poses[:, 1:].flatten(0, 1)))
+        clips = unlikelihood(self.belief.locate(beliefs), self.belief.to_map(poses.flatten(0, 1)))
         single_where = self.belief.locate(F.relu(self.recognise(looks)))
         singles = unlikelihood(single_where, self.belief.to_map(single_poses[:, 1]))
         walked = self._walked(told, self.belief.to_map(steps), generator)
@@ -157,15 +157,32 @@ class BeliefModel(nn.Module):
         return BeliefLosses(total, clips.detach(), singles.detach(), walked.detach(), painted.detach())
 
     def _walked(self, told: Tensor, poses: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the error of the last step between poses (n 3 3) after actions `told` (n HISTORY)."""
-        forgotten = torch.randint(HISTORY + 1, (len(told), 1), generator=generator)
-        forgotten[torch.rand(len(told), generator=generator) >= FORGETFUL] = 0
-        told = told.masked_fill((torch.arange(HISTORY) < forgotten).to(told.device), NO_ACTION)
-        earlier, before, after = poses.unbind(1)
-        place_noise, step_noise = POSE_NOISE * torch.randn(2, len(told), 2, generator=generator).to(poses.device)
-        last = last_step(earlier, before) + STEP_NOISE / POSE_NOISE * step_noise
-        step = self.belief.ego_motion.step(before + F.pad(place_noise, (0, 1)), told, last)
-        return ((step - step_between(before, after)) / step.new_tensor(STEP_SCALE)).abs().mean()
+        """Return the error of poses (n k+2 3) that are reckoned, step by step, from the second of them.
+
+        Args:
+            told: (n HISTORY+k-1), the actions around the steps.
+            poses: those before the step before, before the first step, and after each.
+            generator: decides what is not told, and how little of the beginning is not quite true.
+        """
+        n = len(told)
+
+        def chance(share: float) -> Tensor:
+            return torch.rand(n, 1, generator=generator) < share
+
+        forgetful = chance(FORGETFUL)
+        forgotten = torch.where(forgetful, torch.randint(HISTORY + 1, (n, 1), generator=generator), 0)
+        told = told.masked_fill((torch.arange(told.shape[1]) < forgotten).to(told.device), NO_ACTION)
+        noise = torch.randn(2, n, 2, generator=generator)
+        noise *= torch.stack([torch.full((n, 1), POSE_NOISE), torch.where(forgetful, MEASURED_NOISE, STEP_NOISE)])
+        place_noise, step_noise = noise.to(poses.device)
+        momenta = momenta_of(last_step(poses[:, 0], poses[:, 1]) + step_noise)
+        momenta = momenta.masked_fill((forgetful & chance(UNKNOWN)).to(poses.device), 0.0)
+        here, errors = poses[:, 1] + F.pad(place_noise, (0, 1)), []
+        for k in range(poses.shape[1] - 2):
+            here, momenta = self.belief.ego_motion(here, told[:, k : k + HISTORY], momenta)
+            away = here - poses[:, k + 2]
+            errors.append(torch.cat([away[:, :2], shorter_turn(away[:, 2:])], dim=-1) / away.new_tensor(STEP_SCALE))
+        return torch.stack(errors).abs().mean()
 
     def _painted(self, codes: FrameCodes, views: Tensor, generator: torch.Generator) -> Tensor:
         """Return the error of painting some blocks of frames with `codes` (m h w) from views (m 4)."""
@@ -180,16 +197,17 @@ class BeliefModel(nn.Module):
         real = looks[shown, rows % cell, (columns % cell).unsqueeze(-1)]
         return F.mse_loss(field(views, columns, rows, generator=generator), real)
 
-    def believe(self, past: Codes, actions: ActionsBetween) -> Tensor:
-        """Return what is believed (b t d) after looking at each of `past` (b t h w)."""
-        beliefs: Tensor = self.belief(F.embedding(past, self.code_vectors), actions)
+    def believe(self, codes: Codes, actions: ActionsBetween) -> Tensor:
+        """Return what is believed (b t d) after each of `codes` (b t h w), with `actions` (b t-1) between them."""
+        before = F.pad(actions, (1, 0), value=NO_ACTION)
+        beliefs: Tensor = self.belief(F.embedding(codes, self.code_vectors), before)
         return beliefs
 
     @torch.no_grad()
     def views(self, past: Codes, actions: ActionsBetween, seen: int) -> Tensor:
         """Return from where the frame after each of `past` (b t h w) is seen, if `seen` of them are looked at."""
         vectors, paintings = F.embedding(past, self.code_vectors), paint(past, self.appearances)
-        return self.belief.follow(vectors, paintings, actions, Memory(), seen=seen)
+        return self.belief.follow(vectors, paintings, actions, Memory(), seen=seen).views
 
     def misplaced(self, views: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
         """Return how far views (b t 4) are from true poses (b t 3), in the game's units and degrees: (b t)."""
@@ -219,7 +237,8 @@ class BeliefStage:
     ) -> None:
         self.clips, self.poses, self.model, self.fingerprints = clips, poses, model, fingerprints
         self.batch, self.clip = training.batch, training.clip
-        self.steps = Windows.over(poses.lengths, clips.training.episodes, clip=HISTORY + 1)
+        self.walked = max(1, min(WALKED, training.clip - HISTORY))
+        self.steps = Windows.over(poses.lengths, clips.training.episodes, clip=HISTORY + self.walked)
         places = clips.held_out.spread(HELD_OUT_CLIPS)
         self.held_out = (*clips.read(places), poses.read(places, training.clip))
 
@@ -233,15 +252,15 @@ class BeliefStage:
         self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
     ) -> dict[str, Tensor]:
         places, singles = (self.clips.training.draw(rng, number) for number in (self.batch, SINGLES))
-        steps = self.steps.draw(rng, TRANSITIONS)
+        steps, reach = self.steps.draw(rng, WALKS), HISTORY + self.walked
         inputs = (
             *self.clips.read(places),
             self.poses.read(places, self.clip),
             self.clips.read(singles, frames=1)[0].squeeze(1),
             self.poses.read(singles, 1, before=1),
             torch.tensor([start for _, start in singles]),
-            torch.from_numpy(np.stack([self.clips.actions[e][start : start + HISTORY] for e, start in steps])),
-            self.poses.read(steps, HISTORY + 1)[:, -3:],
+            torch.from_numpy(np.stack([self.clips.actions[e][start : start + reach - 1] for e, start in steps])),
+            self.poses.read(steps, reach)[:, HISTORY - 2 :],
         )
         losses = model(*(each.to(self.model.device) for each in inputs), generator=generator)
         return dict(vars(losses))
@@ -253,6 +272,7 @@ class BeliefStage:
         in the game's units and degrees.
         """
         assert isinstance(model, BeliefModel)
+        model.belief.field.explore()
         figures: dict[str, list[Tensor]] = {}
         for batch in zip(*(part.split(HELD_OUT_AT_ONCE) for part in self.held_out), strict=True):
             codes, actions, poses = (part.to(model.device) for part in batch)

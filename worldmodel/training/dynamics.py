@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import Checkpoint, load_weights, read, write
 from ..config import DynamicsConfig, TrainingConfig, to_dict
+from ..dynamics.belief import Outlook
 from ..dynamics.model import Dynamics
 from ..dynamics.samplers import make_sampler
 from ..dynamics.sampling import gumbel_noise
@@ -32,7 +33,7 @@ from .tokenizer import save_tokenizer
 
 BELIEF = "belief"  # the folder below a run's in which its belief is trained
 LONGEST_DREAM = 6  # frames
-MISPLACED = (0.004, 0.004, 0.006, 0.02)  # by so much are the views that a belief finds off, about
+MISPLACED = (0.003, 0.003, 0.006, 0.01)  # by so much are the views that a belief finds off, about
 LOST, FARTHER = 0.1, 6.0  # in a share of clips by so many times more
 HELD_OUT_CLIPS = 24
 HELD_OUT_AT_ONCE = 4
@@ -135,15 +136,21 @@ class DynamicsStage:
     ) -> dict[str, Tensor]:
         places = self.clips.training.draw(rng, self.batch)
         codes, actions = (part.to(self.model.device) for part in self.clips.read(places))
-        past, seen, views = codes[:, :-1], actions.shape[1], self._views(places, generator)
-        if self.model.belief is not None and rng.random() < self.training.dreams:
+        past, seen = codes[:, :-1], actions.shape[1]
+        dreams = self.model.belief is not None and rng.random() < self.training.dreams
+        if dreams:
             seen = max(1, seen - int(rng.integers(1, LONGEST_DREAM + 1)))
-            past = self.dream(past, actions, seen, views, generator)
-        losses = model(codes, actions, past, seen, views, generator=generator)
+        outlook = self._outlook(places, past, seen, generator)
+        if dreams:
+            past = self.dream(past, actions, seen, outlook, generator)
+        losses = model(codes, actions, past, seen, outlook, generator=generator)
         return {"total": losses.total, "nats": losses.nll, "nats_alone": losses.alone, "motion": losses.motion}
 
-    def _views(self, places: Sequence[tuple[int, int]], generator: torch.Generator) -> Tensor | None:
-        """Return from where each frame but the first of clips is seen, about (b t-1 4); None if nobody tells.
+    @torch.no_grad()
+    def _outlook(
+        self, places: Sequence[tuple[int, int]], past: Codes, seen: int, generator: torch.Generator
+    ) -> Outlook | None:
+        """Return the outlook on each frame but the first of clips, about as it is in use; None if nobody tells.
 
         A belief would find that out as well, but not as fast.
         """
@@ -151,15 +158,15 @@ class DynamicsStage:
             return None
         poses = self.poses.read(places, self.clips.training.clip).to(self.model.device)
         numbers = torch.tensor([start for _, start in places]).unsqueeze(1) + torch.arange(1, self.clips.training.clip)
-        with torch.no_grad():
-            views = self.model.belief.views(poses, numbers.to(poses.device))
+        views = self.model.belief.views(poses, numbers.to(poses.device))
         away = torch.randn(len(places), 1, 4, generator=generator) * torch.tensor(MISPLACED)
         lost = torch.rand(len(places), 1, 1, generator=generator) < LOST
-        return views + torch.where(lost, FARTHER * away, away).to(views.device)
+        views = views + torch.where(lost, FARTHER * away, away).to(views.device)
+        return self.model.belief.outlook(views, self.model.paint(past), seen)
 
     @torch.no_grad()
     def dream(
-        self, past: Codes, actions: Actions, seen: int, views: Tensor | None, generator: torch.Generator
+        self, past: Codes, actions: Actions, seen: int, outlook: Outlook | None, generator: torch.Generator
     ) -> Codes:
         """Return `past` (b t h w) in which only the first `seen` frames are real: the model draws the others itself.
 
@@ -170,7 +177,8 @@ class DynamicsStage:
         frames = list(past[:, :seen].unbind(1))
         for t in range(past.shape[1] - 1):
             cache.imagined = t >= seen
-            features = self.model.observe(frames[t], actions[:, t], cache, None if views is None else views[:, t])
+            known = None if outlook is None else Outlook(*(part[:, t] for part in outlook))
+            features = self.model.observe(frames[t], actions[:, t], cache, known)
             if t + 1 >= seen:
                 shape = (len(past), config.num_patches, config.codes_per_patch, config.codebook_size)
                 noise = gumbel_noise(shape, generator)
