@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.models import tiny_dynamics
-from worldmodel.dynamics.model import Dynamics, corrupt
+from worldmodel.dynamics.model import LEAST_DOUBT, MOST_DOUBT, Dynamics, corrupt
 from worldmodel.dynamics.order import NAMES, Order
 from worldmodel.runtime import autocast
 
@@ -185,7 +185,7 @@ def test_what_is_expected_counts_by_how_near_a_code_looks() -> None:
     evidence = dynamics.evidence(features)
     assert evidence is not None
     for frame, certain in ((1, 2.0), (2, 7.0), (t - 1, 7.0)):
-        trust = (certain / doubts[:, frame]).unsqueeze(1)
+        trust = (certain / doubts[:, frame].clamp(LEAST_DOUBT, MOST_DOUBT)).unsqueeze(1)
         for row, column in ((0, 0), (3, 6), (7, 5)):
             cell = expected[:, frame, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
             distances = (cell.unsqueeze(1) - dynamics.appearances).square().mean((2, 3, 4))

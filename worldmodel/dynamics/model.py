@@ -25,7 +25,7 @@ from .sampling import sample
 
 ALONE_OF = 4  # one patch in so many teaches the context transformer's own prediction at a training step
 MOTION_WEIGHT = 1.0
-LEAST_DOUBT = 0.02
+LEAST_DOUBT, MOST_DOUBT = 0.02, 0.3  # what is seen from another place is hardly farther off
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Dynamics(nn.Module):
         expected, doubts = self.expect(codes, paintings, actions, seen, outlook, cache)
         features, displacement = self.context(patches, paintings, expected, actions, corruption, cache)
         blind = torch.arange(actions.shape[1]) >= (actions.shape[1] if seen is None else seen)
-        trust = doubts.new_tensor(self.config.trust)[blind.long()] / doubts.clamp(min=LEAST_DOUBT)
+        trust = doubts.new_tensor(self.config.trust)[blind.long()] / doubts.clamp(LEAST_DOUBT, MOST_DOUBT)
         trust = trust.unsqueeze(-1).unsqueeze(-1)
         cells = rearrange(
             expected, "b t c (h p i) (w q j) -> b t (h w) (p q c i j)", p=self.config.patch, q=self.config.patch,
