@@ -200,7 +200,7 @@ def refine(
 
 def misfit(field: RadianceField, views: Tensor, paintings: Tensor, effort: Effort) -> Tensor:
     """Return how badly views (b k 4) fit paintings (b 3 H W): (b k), means of squared differences of some blocks."""
-    if field.survey is None:
+    if field.survey is None or field.survey.clear.device != views.device:
         field.explore()
     rows, columns = (
         ((torch.arange(count, device=views.device) + 0.5) * (whole / count)).long()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import TrainingConfig
+from ..dynamics.belief import Outlook
 from ..dynamics.model import Dynamics
 from ..roofline import count_flops, now, product_speed
 from ..runtime import autocast, use_bfloat16
@@ -33,7 +34,11 @@ def random_clips(model: Dynamics | Tokenizer, batch: int, clip: int, *, generato
     config = model.config
     codes = torch.randint(config.codebook_size, (batch, clip, *[config.code_grid] * 2), generator=generator)
     actions = torch.randint(len(config.action_names), (batch, clip - 1), generator=generator)
-    return {"codes": codes, "actions": actions, "generator": generator}
+    clips = {"codes": codes, "actions": actions, "generator": generator}
+    if model.belief is not None:  # the recordings say from where frames are seen
+        views = torch.rand(batch, clip - 1, 4, generator=generator) - 0.5
+        clips["outlook"] = Outlook(views, torch.ones(batch, clip - 1))
+    return clips
 
 
 def frame_flops(model: Dynamics | Tokenizer, clip: int) -> float:
@@ -101,4 +106,9 @@ class Steps:
 
 
 def _to(device: torch.device, inputs: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}
+    def move(value: Any) -> Any:
+        if isinstance(value, Outlook):
+            return Outlook(*(part.to(device) for part in value))
+        return value.to(device) if isinstance(value, Tensor) else value
+
+    return {name: move(value) for name, value in inputs.items()}
