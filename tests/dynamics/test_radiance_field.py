@@ -174,6 +174,19 @@ def test_a_surveyed_map_is_traced_to_the_same_walls() -> None:
     assert torch.equal(field(views, columns, rows), slow)  # who is not in a hurry does not use it
 
 
+def test_a_fog_is_not_traced_quickly() -> None:
+    """Where nothing is solid yet, as early in training, quick rays would see nothing of it: they are the slow ones."""
+    field = colourful(room(tiny_field(field_grid=128)))
+    field.explore()
+    assert field.survey is not None
+    assert field.survey.solid
+    field.density.zero_()  # as it is before training
+    field.explore()
+    assert not field.survey.solid
+    views = torch.tensor([[0.1, -0.2, 0.4, 0.0], [-0.3, 0.1, 2.0, 0.05]])
+    assert torch.equal(field.some(views, 8, 6, quick=True), field.some(views, 8, 6))
+
+
 def test_distances_are_those_to_the_nearest_solid_point() -> None:
     """As found by looking at every pair of points; nowhere is near where nothing is solid."""
     solid = torch.rand(20, 20, generator=GENERATOR) < 0.03

@@ -238,9 +238,6 @@ def test_what_is_to_be_painted_is_what_the_codes_look_like() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    reason="the median toy clip is placed right, some are not: too few steps for several guesses", strict=False
-)
 def test_a_world_that_stays_is_learnt(tmp_path: Path) -> None:
     """In one toy world, the belief finds out where it is, also blind, and paints what comes better than the last frame.
 

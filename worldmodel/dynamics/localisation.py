@@ -202,18 +202,9 @@ def misfit(field: RadianceField, views: Tensor, paintings: Tensor, effort: Effor
     """Return how badly views (b k 4) fit paintings (b 3 H W): (b k), means of squared differences of some blocks."""
     if field.survey is None or field.survey.clear.device != views.device:
         field.explore()
-    rows, columns = (
-        ((torch.arange(count, device=views.device) + 0.5) * (whole / count)).long()
-        for count, whole in (
-            (min(effort.rows, field.rows), field.rows),
-            (min(effort.columns, field.columns), field.columns),
-        )
-    )
+    columns, rows = field.spread_blocks(effort.columns, effort.rows, views.device)
     seen = field.blocks(paintings)[:, columns][:, :, rows].unsqueeze(1)
-    parts = [
-        field(part, columns.expand(len(part), -1), rows.expand(len(part), len(columns), -1), quick=True)
-        for part in views.flatten(0, 1).split(AT_ONCE)
-    ]
+    parts = [field.some(part, effort.columns, effort.rows, quick=True) for part in views.flatten(0, 1).split(AT_ONCE)]
     return (torch.cat(parts).unflatten(0, views.shape[:2]) - seen).square().mean((2, 3, 4))
 
 

@@ -30,6 +30,9 @@ COARSE, FINE = 160, 32  # samples along a ray: where it is stopped, and what sta
 EXPLORE = 0.25  # of the fine samples are anywhere along the ray
 SOLID = 0.1  # optical depth of a cell of the density's grid, with its neighbours', that may stop a ray
 JUMPS, STOPPED = 32, 0.7  # at most, on the way to where a ray is stopped, and the optical depth that stops it
+TRIED, TRIED_BLOCKS = 16, (8, 6)  # views of so many blocks, by which the survey is judged,
+ROOMY, GOLDEN_ANGLE = 10, 2.4  # from a tenth of the map, where it is clearest, in all directions
+ALIKE = 0.05  # of the variance, the squared difference that is allowed
 NEAR_FINE, BEFORE, BEHIND = 8, 3.0, 4.0  # samples there, over so many cells
 GRID_SCALE = 20.0  # grids learn so many times as fast as matrices
 DENSITY_SCALE, DENSITY_START, DENSITY_UNIT = 10.0, -4.0, 90.0  # of what the density's grid holds
@@ -45,6 +48,7 @@ class Survey(NamedTuple):
 
     clear: Tensor  # how many cells a ray may go on from there, whatever its direction; at least 1
     depth: Tensor  # the optical depth of a cell, 0 where it is clear
+    solid: bool = True  # whether rays so traced show what the slow ones do; in a fog they do not
 
 
 class RadianceField(nn.Module):
@@ -89,6 +93,19 @@ class RadianceField(nn.Module):
         around = F.avg_pool2d(depth.reshape(1, 1, self.grid, self.grid), 3, stride=1, padding=1)[0, 0]
         clear = (_distances(around > SOLID) - 1).clamp(min=1).flatten()
         self.survey = Survey(clear, torch.where(clear > 1, 0.0, depth))
+        self.survey = self.survey._replace(solid=self._is_solid(clear))
+
+    def _is_solid(self, clear: Tensor) -> bool:
+        """Return whether the survey can be relied on, by some views from where it is clearest."""
+        if clear.is_meta:
+            return True
+        number = torch.arange(TRIED, device=clear.device)
+        widest = clear.argsort(descending=True, stable=True)[number * (len(clear) // (ROOMY * TRIED))]
+        row, column = widest // self.grid, widest % self.grid
+        x, y = ((each * (2 / (self.grid - 1)) - 1) * REACH for each in (column, row))
+        views = torch.stack([x, y, GOLDEN_ANGLE * number, torch.zeros_like(x)], dim=-1)
+        slow, fast = (self.some(views, *TRIED_BLOCKS, quick=quick) for quick in (False, True))
+        return bool((fast - slow).square().mean() <= ALIKE * slow.var())
 
     def forward(
         self,
@@ -106,7 +123,7 @@ class RadianceField(nn.Module):
             columns: int64 (m r), which columns of blocks, from the left.
             rows: int64 (m r k), which rows of each, from the top.
             generator: on the CPU; with it, samples along a ray are anywhere between their neighbours, for training.
-            quick: trace rays by the survey, if there is one: not quite the same picture, in half the time.
+            quick: trace rays by the survey, if it can be: not quite the same picture, in half the time.
         """
         with single_precision(views.device):
             walls, planes, open_share = self._trace(views.float(), columns, rows, generator, quick)
@@ -120,6 +137,19 @@ class RadianceField(nn.Module):
         return rearrange(
             self(views, columns, rows), "m c r (k i j) -> m k (r i) (c j)", i=self.block, j=self.block
         )  # fmt: skip
+
+    def some(self, views: Tensor, columns: int, rows: int, *, quick: bool = False) -> Tensor:
+        """Return blocks spread evenly over views (m 4), at most so many: (m columns rows 3*block*block)."""
+        across, down = self.spread_blocks(columns, rows, views.device)
+        return self(views, across.expand(len(views), -1), down.expand(len(views), len(across), -1), quick=quick)
+
+    def spread_blocks(self, columns: int, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return which columns and rows `some` shows, of at most so many."""
+        across, down = (
+            ((torch.arange(min(count, whole), device=device) + 0.5) * (whole / min(count, whole))).long()
+            for count, whole in ((columns, self.columns), (rows, self.rows))
+        )
+        return across, down
 
     def blocks(self, paintings: Tensor) -> Tensor:
         """Return paintings (m 3 H W) in the blocks that `forward` paints: (m columns rows 3*block*block)."""
@@ -140,10 +170,10 @@ class RadianceField(nn.Module):
         across = (self.spread * ((columns + 0.5) / (self.columns / 2) - 1)).unsqueeze(-1)  # (m r 1)
         direction, ahead = heading - torch.atan(across), torch.rsqrt(1 + across * across)
         cos, sin = direction.cos(), direction.sin()
-        survey = self.survey if quick else None
-        edges, places = (
-            self._samples(x, y, cos, sin, generator) if survey is None else self._stops(x, y, cos, sin, survey)
-        )
+        if quick and self.survey is not None and self.survey.solid:
+            edges, places = self._stops(x, y, cos, sin, self.survey)
+        else:
+            edges, places = self._samples(x, y, cos, sin, generator)
         here = x + cos * places, y + sin * places
         depths = F.pad(self._density(*here) * edges.diff(dim=-1), (1, 0))  # optical, up to each edge
         depths = torch.cat([depths[..., :-1], depths[..., -1:] + 50.0], dim=-1).cumsum(-1)  # nothing goes on for ever
