@@ -7,12 +7,12 @@ import math
 import torch
 
 from tests.models import tiny_dynamics
-from worldmodel.dynamics.belief import last_step
 from worldmodel.dynamics.ego_motion import (
     HIDDEN_DIM,
     HISTORY,
     MOMENTUM_DIM,
     EgoMotion,
+    last_step,
     momenta_of,
     moved,
     step_between,
@@ -89,7 +89,9 @@ def test_a_step_depends_on_every_told_action_on_the_place_and_on_the_momentum() 
     faster[:, :2] *= 2
     unknown[:, 2] = 0
     assert not torch.allclose(step(poses, told, faster), usual)
-    assert torch.equal(step(poses, told, unknown), step(poses, told, faster * torch.tensor([1.0, 1, 0] + [1] * 8)))
+    assert torch.equal(
+        step(poses, told, unknown), step(poses, told, faster * torch.tensor([1.0, 1, 0] + [1] * HIDDEN_DIM))
+    )
     full_turn = step(poses + torch.tensor([0.0, 0.0, 2 * math.pi]), told, momentum)
     torch.testing.assert_close(full_turn, usual, atol=1e-5, rtol=1e-4)
 

@@ -15,8 +15,7 @@ from tests.training.test_dynamics import make_stage, train_tokenizer
 from tests.worlds import record_toy
 from worldmodel.checkpoint import read
 from worldmodel.config import TrainingConfig
-from worldmodel.dynamics.belief import last_step
-from worldmodel.dynamics.ego_motion import HISTORY, momenta_of, step_between
+from worldmodel.dynamics.ego_motion import HISTORY, last_step, momenta_of, step_between
 from worldmodel.dynamics.model import Dynamics
 from worldmodel.dynamics.motion import paint
 from worldmodel.rollouts import EpisodeDataset
@@ -180,10 +179,10 @@ def test_steps_are_reckoned_from_each_other() -> None:
         assert model._walked(told, right, generator) < 1e-4
         away = right.clone()
         away[:, 2:, 2] += 0.2  # the unit of turns
-        assert abs(float(model._walked(told, away, generator)) - 1 / 3) < 1e-3
+        assert abs(model._walked(told, away, generator).item() - 1 / 3) < 1e-3
         away = right.clone()
         away[:, 4, 0] += 0.02
-        assert abs(float(model._walked(told, away, generator)) - 1 / 9) < 1e-3
+        assert abs(model._walked(told, away, generator).item() - 1 / 9) < 1e-3
     unsure = model._walked(told, right, torch.Generator().manual_seed(0))
     assert unsure > 1e-3  # some are not told what was done before
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from ..config import DynamicsConfig
 from ..runtime import single_precision
 from ..types import NO_ACTION
-from .ego_motion import HISTORY, MOMENTUM_DIM, EgoMotion, turn
+from .ego_motion import HISTORY, MOMENTUM_DIM, EgoMotion, last_step
 from .layers import table
 from .localisation import COMPARE, HEADINGS, POINTS, PROPOSED_SPREAD, Guesses, Whereabouts, localise, misfit
 from .radiance_field import RadianceField
@@ -173,7 +173,7 @@ class Belief(nn.Module):
         memory.doubt = memory.doubt if memory.looked else memory.doubt + FADING
         memory.told, memory.clock, memory.looked = told[:, 1:], memory.clock.later(self.rate), False
         swings = self.field.swing(momenta[:, :2]).unflatten(0, (b, g))
-        eye = (memory.clock.mean.unsqueeze(1) * swings).sum(-1, keepdim=True)
+        eye = memory.clock.sway(swings).unsqueeze(-1)
         memory.guesses = Guesses(
             views=torch.cat([poses.unflatten(0, (b, g)), eye], dim=-1),
             before=here.views[..., :3],
@@ -268,8 +268,8 @@ class Clock(NamedTuple):
         return cls(like.new_zeros(len(like), 2), (0.5 * torch.eye(2).to(like)).expand(len(like), 2, 2))
 
     def sway(self, swings: Tensor) -> Tensor:
-        """Return how far the eye is above its rest (b), under swings (b 2)."""
-        return (self.mean * swings).sum(-1)
+        """Return how far the eye is above its rest (b ...), under swings (b ... 2)."""
+        return (self.mean.reshape(len(self.mean), *[1] * (swings.ndim - 2), 2) * swings).sum(-1)
 
     def seen(self, swings: Tensor, eye: Tensor) -> Clock:
         """Return what is known when the eye is seen at `eye` (b) under swings (b 2)."""
@@ -284,11 +284,6 @@ class Clock(NamedTuple):
         turned = self.mean.new_tensor([[cos, sin], [-sin, cos]])  # of (sine, cosine)
         with single_precision(turned.device):
             return Clock(self.mean @ turned.T, turned @ self.spread @ turned.T)
-
-
-def last_step(before: Tensor, now: Tensor) -> Tensor:
-    """Return how far it is from poses to poses (m 3), ahead and to the left as it is seen from the latter: (m 2)."""
-    return turn((now - before)[:, :2], -now[:, 2])
 
 
 def spread_after(before: Tensor, after: Tensor, spread: Tensor) -> Tensor:

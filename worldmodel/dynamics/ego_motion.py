@@ -99,6 +99,11 @@ def step_between(before: Tensor, after: Tensor) -> Tensor:
     return torch.cat([turn(away[:, :2], -before[:, 2]), shorter_turn(away[:, 2:])], dim=-1)
 
 
+def last_step(before: Tensor, now: Tensor) -> Tensor:
+    """Return how far it is from poses to poses (m 3), ahead and to the left as it is seen from the latter: (m 2)."""
+    return turn((now - before)[:, :2], -now[:, 2])
+
+
 def shorter_turn(angles: Tensor) -> Tensor:
     """Return angles (...) in radians as turns the shorter way round: -pi..pi."""
     return torch.remainder(angles + math.pi, 2 * math.pi) - math.pi

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..runtime import single_precision
-from .ego_motion import MOMENTUM_DIM, momenta_of, shorter_turn, turn
+from .ego_motion import MOMENTUM_DIM, last_step, momenta_of, shorter_turn
 from .radiance_field import RadianceField
 
 POINTS = 32  # to a side of the map: a pose is told by how near it is to points and to headings
@@ -124,13 +124,11 @@ def _proposals(
     views = middle.unsqueeze(2) + torch.cat([torch.zeros_like(around[:1]), around[1:]])
     misfits, nearest = misfit(field, views.flatten(1, 2), paintings, PROPOSE).unflatten(1, (number, -1)).min(-1)
     best = (NETWORK * logs - SHARPNESS * (misfits + LEAST_MISFIT).log()).topk(few).indices
-    chosen = _pick(views, best).flatten(0, 1)
-    chosen = chosen[torch.arange(len(chosen), device=chosen.device), nearest.gather(1, best).flatten()]
+    views = _pick(views.gather(2, nearest[..., None, None].expand(-1, -1, 1, 4)).squeeze(2), best)
     if earlier is None:
         momenta, weight = poses.new_zeros(b, few, MOMENTUM_DIM), 0.0
     else:
         momenta, weight = earlier.momenta[:, :1].expand(-1, few, -1), -NEWCOMER
-    views = chosen.unflatten(0, (b, few))
     spread = torch.diag(poses.new_tensor(PROPOSED_SPREAD).square()).expand(b, few, 4, 4)
     nothing = poses.new_full((b, few), weight)
     return Guesses(views, poses.new_full((b, few, 3), math.nan), momenta, spread, nothing, misfits.gather(1, best))
@@ -218,10 +216,9 @@ def _doubles(guesses: Guesses) -> Tensor:
 def _measured(guesses: Guesses) -> Guesses:
     """Return guesses whose momenta, where they are not known, are those of the step that led there."""
     poses, before = guesses.views[..., :3].flatten(0, 1), guesses.before.flatten(0, 1)
-    steps = turn((poses - before)[:, :2], -poses[:, 2])
     momenta = guesses.momenta.flatten(0, 1)
     measured = (momenta[:, 2:3] == 0) & before.isfinite().all(-1, keepdim=True)
-    momenta = torch.where(measured, momenta_of(steps), momenta)
+    momenta = torch.where(measured, momenta_of(last_step(before, poses)), momenta)
     return guesses._replace(momenta=momenta.unflatten(0, guesses.weights.shape))
 
 
@@ -231,7 +228,6 @@ def propose(where: Whereabouts, number: int) -> tuple[Tensor, Tensor]:
     A pose is the mean of a point that is likelier than its neighbours and of these, and of such a heading.
     """
     place, heading = where
-    m = len(place)
     on_map = place.unflatten(-1, (POINTS, POINTS)).unsqueeze(1)
     peaks = place.masked_fill((on_map < F.max_pool2d(on_map, 3, stride=1, padding=1)).flatten(1), 2 * NEVER)
     around = F.max_pool1d(F.pad(heading.unsqueeze(1), (1, 1), mode="circular"), 3, stride=1).squeeze(1)
@@ -251,7 +247,6 @@ def propose(where: Whereabouts, number: int) -> tuple[Tensor, Tensor]:
     weights = wide.gather(1, index.flatten(1)).unflatten(1, (number, -1)).softmax(-1)
     corner = (weights.unsqueeze(-1) * places).sum(2)
     poses = torch.cat([corner * (2 / (POINTS - 1)) - 1, (turned * (2 * math.pi / HEADINGS)).unsqueeze(-1)], dim=-1)
-    assert poses.shape == (m, number, 3)
     return poses, logs
 
 
@@ -263,8 +258,8 @@ def likelihood(where: Whereabouts, poses: Tensor) -> Tensor:
     around = (9 * F.avg_pool2d(shares, 3, stride=1, padding=1)).flatten(1)
     turns = where.heading.softmax(-1)
     turns = turns + turns.roll(1, -1) + turns.roll(-1, -1)
-    both = around.gather(1, place[..., 0] * POINTS + place[..., 1]), turns.gather(1, heading)
-    return sum((each.clamp(min=LEAST_SHARE).log() for each in both), torch.zeros_like(both[0]))
+    at, towards = around.gather(1, place[..., 0] * POINTS + place[..., 1]), turns.gather(1, heading)
+    return at.clamp(min=LEAST_SHARE).log() + towards.clamp(min=LEAST_SHARE).log()
 
 
 def unlikelihood(where: Whereabouts, poses: Tensor) -> Tensor:

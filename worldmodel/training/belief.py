@@ -23,8 +23,8 @@ from torch.nn import functional as F
 
 from ..checkpoint import Checkpoint, write
 from ..config import DynamicsConfig, TrainingConfig, to_dict
-from ..dynamics.belief import Belief, Memory, last_step
-from ..dynamics.ego_motion import HISTORY, STEP_SCALE, momenta_of, shorter_turn
+from ..dynamics.belief import Belief, Memory
+from ..dynamics.ego_motion import HISTORY, STEP_SCALE, last_step, momenta_of, shorter_turn
 from ..dynamics.localisation import unlikelihood
 from ..dynamics.model import corrupt, forget
 from ..dynamics.motion import paint
