@@ -26,6 +26,12 @@ CHECKED = ["worldmodel.tokenizer", "worldmodel.simulator", *(f"worldmodel.dynami
 install_import_hook(CHECKED, "annotation_checker.check")
 
 
+@pytest.fixture
+def all_looks_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A simulator that looks at no frame more closely than an uncached pass over all of them does."""
+    monkeypatch.setattr("worldmodel.simulator.CLOSE_LOOKS", 0)
+
+
 @pytest.fixture(autouse=True)
 def directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test starts in an empty directory: nothing works only because it runs in the repository."""

@@ -123,6 +123,19 @@ def test_imagined_frames_are_not_looked_at() -> None:
     assert torch.equal(simulator._cache.belief.beliefs, beliefs)
 
 
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_the_last_frames_of_a_past_are_looked_at_closely(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each frame of a past is looked at once, the last two closely, and none that is imagined."""
+    simulator = make()
+    belief = simulator._frozen.belief
+    look, looks = belief.look_at, []
+    monkeypatch.setattr(belief, "look_at", lambda *told: looks.append(told[-1].closely) or look(*told))
+    simulator.reset(FRAMES[:, :frames], ACTIONS[:, : frames - 1])
+    simulator.step(FUTURE[:, 0])
+    simulator.step(FUTURE[:, 1])
+    assert looks == [False] * (frames - 2) + [True] * min(frames, 2)
+
+
 @pytest.mark.parametrize("frames", [1, 5])
 @torch.inference_mode()
 def test_the_same_past_is_taken_in_once(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,9 @@ from .runtime import autocast, default_device
 from .tokenizer.model import Tokenizer
 from .types import NO_ACTION, ActionsBetween, Codes, FrameCodes, Frames
 
+CLOSE_LOOKS = (
+    2  # frames, the last of a past: from where they are seen, and how fast the player is, decides what follows
+)
 PRETRAINED = Path(__file__).parent / "pretrained" / "dynamics"
 
 
@@ -151,6 +154,7 @@ class Simulator:
         last = codes.shape[1] - 1
         first = max(0, last + 1 - self.window * self.dynamics.config.context_layers)
         for i in range(codes.shape[1]):
+            cache.belief.closely = i > last - CLOSE_LOOKS
             with autocast(self.dynamics.device, precision=self.precision):
                 if first <= i < last:
                     self._frozen.observe(codes[:, i], actions[:, i], cache)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.dynamics.test_radiance_field import colourful, room, tiny_field
-from worldmodel.dynamics.ego_motion import MOMENTUM_DIM, momenta_of
+from worldmodel.dynamics.ego_motion import MOMENTUM_DIM, last_step, momenta_of
 from worldmodel.dynamics.localisation import (
     HEADINGS,
     KEPT,
@@ -19,6 +19,7 @@ from worldmodel.dynamics.localisation import (
     Whereabouts,
     likelihood,
     localise,
+    look_closely,
     propose,
     refine,
     unlikelihood,
@@ -44,11 +45,11 @@ def thought(*poses: tuple[float, float, float]) -> Whereabouts:
 
 
 def guessed(views: Tensor, weights: Tensor) -> Guesses:
-    """Return guesses (1 g) of views (1 g 4)."""
-    g = views.shape[1]
-    spreads = torch.diag(torch.tensor(PROPOSED_SPREAD).square()).expand(1, g, 4, 4)
-    momenta = momenta_of(torch.full((g, 2), 0.01)).unsqueeze(0)
-    return Guesses(views, views[..., :3], momenta, spreads, weights, torch.zeros(1, g))
+    """Return guesses (b g) of views (b g 4)."""
+    b, g = weights.shape
+    spreads = torch.diag(torch.tensor(PROPOSED_SPREAD).square()).expand(b, g, 4, 4)
+    momenta = momenta_of(torch.full((b * g, 2), 0.01)).unflatten(0, (b, g))
+    return Guesses(views, views[..., :3], momenta, spreads, weights, torch.zeros(b, g))
 
 
 def test_a_view_is_found_where_it_was_painted() -> None:
@@ -102,6 +103,32 @@ def test_a_step_that_was_not_known_is_measured() -> None:
         assert found.momenta[0, 0, 2] == 1
         want = torch.tensor([0.01, 0.01]) if known else 0.02 * torch.tensor([math.sin(0.5), math.cos(0.5)])
         torch.testing.assert_close(found.momenta[0, 0, :2], want, atol=0.0 if known else 0.006, rtol=0)
+
+
+def test_a_closer_look_is_nearer() -> None:
+    """Of several guesses the likeliest comes nearer to where a frame is seen from; all else stays, but for its step."""
+    field = built()
+    true = torch.tensor([[0.1, -0.2, 0.4, 0.0], [-0.2, 0.1, 2.0, 0.05], [0.0, 0.3, -1.0, -0.05]])
+    begun = true + torch.tensor([[0.006, -0.004, 0.015, 0.01], [-0.004, 0.006, -0.015, 0.0], [0.005, 0.005, 0.01, 0.0]])
+    guesses = guessed(torch.stack([begun, begun + 0.3, begun - 0.3], dim=1), torch.zeros(3, 3))
+    before = true[:, :3] - torch.tensor([[0.02, 0.01, 0.1], [0.01, 0.0, 0.0], [0.4, 0.0, 0.0]])
+    before[1] = math.nan
+    guesses = guesses._replace(before=before.unsqueeze(1).repeat(1, 3, 1))
+    painting = field.view(true)
+    found = look_closely(field, guesses, painting)
+    seen = [(field.view(views) - painting).square().mean((1, 2, 3)) for views in (begun, found.views[:, 0])]
+    assert (seen[1] < seen[0]).all()
+    assert seen[1].mean() < 0.3 * seen[0].mean()
+    assert ((found.views[:, 0] - true).norm(dim=1) < 0.6 * (begun - true).norm(dim=1)).all()
+    for name in ("weights", "spreads", "before"):
+        torch.testing.assert_close(getattr(found, name), getattr(guesses, name), equal_nan=True)
+    for name in ("views", "misfits", "momenta"):
+        assert torch.equal(getattr(found, name)[:, 1:], getattr(guesses, name)[:, 1:])
+    # Who came from elsewhere, or from nowhere, has the momentum that was expected.
+    assert torch.equal(found.momenta[1:, 0], guesses.momenta[1:, 0])
+    step = last_step(before[:1], found.views[:1, 0, :3])
+    torch.testing.assert_close(found.momenta[:1, 0, :2], (guesses.momenta[:1, 0, :2] + step) / 2)
+    assert torch.equal(found.momenta[:, 0, 2:], guesses.momenta[:, 0, 2:])
 
 
 def test_guesses_that_are_one_count_once() -> None:

@@ -53,6 +53,7 @@ def test_a_frame_is_exact(engine: str, order: str) -> None:
         assert len(expected.unique()) > 4
 
 
+@pytest.mark.usefixtures("all_looks_alike")
 @pytest.mark.parametrize("order", NAMES)
 @pytest.mark.parametrize("engine", ENGINES)
 @torch.no_grad()

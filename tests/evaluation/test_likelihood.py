@@ -35,6 +35,7 @@ def test_teacher_forced_numbers_are_the_models_loss(subject: Subject) -> None:
         assert np.mean(numbers["per_clip"][name]) == pytest.approx(losses.nll.item(), rel=1e-3)
 
 
+@pytest.mark.usefixtures("all_looks_alike")
 def test_figures_agree_with_one_another(subject: Subject) -> None:
     """Bits a frame are nats a code times the codes, and the priors differ by the same bits over the pixel values."""
     done: list[int] = []

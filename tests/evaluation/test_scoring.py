@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from tests.worlds import tiny_simulator
@@ -53,6 +54,7 @@ def test_a_draw_of_a_certain_model_is_certain() -> None:
     np.testing.assert_allclose(frame_nats(simulator, features, certain), 0, atol=1e-6)
 
 
+@pytest.mark.usefixtures("all_looks_alike")
 def test_what_is_heard_is_what_was_drawn_and_from_what() -> None:
     """Codes and features as told equal one uncached pass over what was imagined, and hearing changes nothing."""
     simulator = tiny_simulator()

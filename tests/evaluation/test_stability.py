@@ -72,6 +72,7 @@ def test_recorded_actions_are_stretches_of_episodes() -> None:
     assert 0.6 < (rows[:, 0] >= 100).mean() < 0.95
 
 
+@pytest.mark.usefixtures("all_looks_alike")
 def test_what_is_traced_of_imagined_videos(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nats, counts, change and sharpness are those of the frames that imagine gives, seams between blocks included."""
     monkeypatch.setattr(stability, "BLOCK", 4)

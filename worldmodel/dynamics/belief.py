@@ -23,7 +23,17 @@ from ..runtime import single_precision
 from ..types import NO_ACTION
 from .ego_motion import HISTORY, MOMENTUM_DIM, EgoMotion, last_step
 from .layers import table
-from .localisation import COMPARE, HEADINGS, POINTS, PROPOSED_SPREAD, Guesses, Whereabouts, localise, misfit
+from .localisation import (
+    COMPARE,
+    HEADINGS,
+    POINTS,
+    PROPOSED_SPREAD,
+    Guesses,
+    Whereabouts,
+    localise,
+    look_closely,
+    misfit,
+)
 from .radiance_field import RadianceField
 
 COLUMN_DIM = 192  # of what a column of a frame shows
@@ -56,6 +66,7 @@ class Memory:
     misfit: Tensor | None = None  # (b), of the frames that were looked at, the newest most
     doubt: Tensor | None = None  # (b), of that frame
     looked: bool = False  # whether that frame was looked at
+    closely: bool = False  # whether frames are looked at closely: it takes longer and tells more
 
     def repeat(self, rows: Tensor) -> None:
         """Go on with other rows: (m), for each the number of the one that it has the past of."""
@@ -151,6 +162,8 @@ class Belief(nn.Module):
         momenta = painting.new_zeros(len(painting), MOMENTUM_DIM) if earlier is None else earlier.momenta[:, 0]
         eye = clock.sway(self.field.swing(momenta[:, :2]))
         memory.guesses = localise(self.field, self.locate(memory.beliefs), eye, earlier, painting)
+        if memory.closely:
+            memory.guesses = look_closely(self.field, memory.guesses, painting)
         likeliest = memory.guesses.momenta[:, 0, :2], memory.guesses.views[:, 0, 3]
         memory.clock = clock.seen(self.field.swing(likeliest[0]), likeliest[1])
         rivals = 1 - memory.guesses.weights[:, 0].exp()

@@ -23,7 +23,11 @@ Hear = Callable[[Tensor, FrameCodes], None]  # is told features (b n d) and the 
 
 @torch.inference_mode()
 def past_features(simulator: Simulator, codes: Codes, actions: np.ndarray) -> Tensor:
-    """Return the features (b t n d) of the frames that follow `codes` (b t h w) under `actions` (b t)."""
+    """Return the features (b t n d) of the frames that follow `codes` (b t h w) under `actions` (b t).
+
+    All frames are looked at alike; the simulator looks more closely at the last ones before it imagines, and so knows
+    a little better from where it goes on.
+    """
     told = torch.as_tensor(actions, dtype=torch.int64).to(codes.device)
     with autocast(codes.device, precision=simulator.precision):
         return simulator.dynamics.features(codes, told)
