@@ -24,9 +24,7 @@ from .runtime import autocast, default_device
 from .tokenizer.model import Tokenizer
 from .types import NO_ACTION, ActionsBetween, Codes, FrameCodes, Frames
 
-CLOSE_LOOKS = (
-    2  # frames, the last of a past: from where they are seen, and how fast the player is, decides what follows
-)
+CLOSE_LOOKS = 2  # frames, the last of a past: all that follows goes on from where they are seen
 PRETRAINED = Path(__file__).parent / "pretrained" / "dynamics"
 
 

@@ -57,8 +57,8 @@ COMPARE = Effort(columns=12, rows=8, drawn=16, best=6, first_rounds=2)
 REFINE = Effort(columns=16, rows=12, drawn=32, best=8, first_rounds=4, rounds=4, guesses=2)
 CLOSELY = Effort(columns=32, rows=12, drawn=48, best=8, rounds=6, guesses=1)
 NEAR = 0.1  # of the covariance of a proposal: how far from the likeliest view a closer look begins
-FARTHEST = 0.15  # that a step leads: what is farther apart was found in another room
-TRACKED = 0.5  # share of a step between two views found closely in what is thought of the momentum
+FARTHEST = 0.15  # of half the map, that a step leads: what is farther apart was found in another room
+TRACKED = 0.5  # share of the step between two views in what is thought of the momentum
 
 
 class Whereabouts(NamedTuple):
