@@ -7,10 +7,19 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.optim import _muon
 
 from tests.models import tiny_dynamics
 from worldmodel.config import TrainingConfig
-from worldmodel.training.optimizer import averaged, make_optimizers, prepare, rate_factor, set_rate
+from worldmodel.training.optimizer import (
+    Muon,
+    averaged,
+    make_optimizers,
+    orthogonalised,
+    prepare,
+    rate_factor,
+    set_rate,
+)
 
 CONFIG = TrainingConfig(batch=1, clip=2, learning_rate=1e-3, muon_learning_rate=5e-3, warmup_steps=10, cooldown=0.5)
 
@@ -97,3 +106,31 @@ def test_a_start_that_fits_nothing_is_refused(changes: dict[str, str]) -> None:
     """A beginning that no weight has is an error and not a silent run from scratch, or of nothing."""
     with pytest.raises(ValueError, match="no weight"):
         prepare(tiny_dynamics(), replace(CONFIG, **changes), dict(tiny_dynamics().state_dict()))
+
+
+@pytest.mark.parametrize("shape", [(24, 60), (60, 24), (32, 32)])
+def test_matrices_are_orthogonalised_as_torch_does(shape: tuple[int, int]) -> None:
+    """In single precision the update is that of torch's bfloat16, but for rounding; singular values are near 1."""
+    gradient = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    settings = (3.4445, -4.775, 2.0315), 5, 1e-7
+    found, usual = orthogonalised(gradient, *settings), _muon._zeropower_via_newtonschulz(gradient, *settings)
+    assert found.dtype == torch.float32
+    assert (found - usual.float()).norm() < 0.05 * found.norm()
+    values = torch.linalg.svdvals(found)
+    assert 0.3 < values.min() <= values.max() < 1.5
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_bfloat16_is_used_where_it_is_fast(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere a step takes single precision; torch's own function is there again afterwards."""
+    monkeypatch.setattr("worldmodel.training.optimizer.bfloat16_is_fast", lambda kind: fast)
+    own, calls = _muon._zeropower_via_newtonschulz, []
+    monkeypatch.setattr(
+        "worldmodel.training.optimizer.orthogonalised", lambda *told: calls.append(1) or orthogonalised(*told)
+    )
+    weight = torch.nn.Parameter(torch.ones(4, 6))
+    weight.grad = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    Muon([weight], lr=0.1).step()
+    assert bool(calls) != fast
+    assert _muon._zeropower_via_newtonschulz is own
+    assert (weight != 1).all()

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from unittest import mock
 
 import torch
 from torch import Tensor, nn, optim
+from torch.optim import _muon
 from torch.optim.swa_utils import AveragedModel
 
 from ..config import TrainingConfig
+from ..runtime import bfloat16_is_fast
 
 EPSILON = 1e-12  # the gradient of a grid's point is small, and is not to be lost
+
+
+class Muon(optim.Muon):
+    """torch's Muon, with products in single precision where those in bfloat16 are not in hardware.
+
+    torch always takes bfloat16, and on a CPU without it that is hundreds of times slower.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Move every matrix once."""
+        if bfloat16_is_fast(self.param_groups[0]["params"][0].device.type):
+            return super().step(closure)
+        with mock.patch.object(_muon, "_zeropower_via_newtonschulz", orthogonalised):
+            return super().step(closure)
+
+
+def orthogonalised(gradient: Tensor, coefficients: tuple[float, float, float], steps: int, epsilon: float) -> Tensor:
+    """Return a matrix (n m) with its singular values near 1, by Newton-Schulz iterations (Jordan et al. 2024)."""
+    a, b, c = coefficients
+    wide = gradient.T if gradient.shape[0] > gradient.shape[1] else gradient
+    wide = wide / wide.norm().clamp(min=epsilon)
+    for _ in range(steps):
+        square = wide @ wide.T
+        wide = a * wide + (b * square + c * square @ square) @ wide
+    return wide.T if gradient.shape[0] > gradient.shape[1] else wide
 
 
 def prepare(model: nn.Module, config: TrainingConfig, start: dict[str, Tensor]) -> set[str]:
@@ -67,7 +96,7 @@ def make_optimizers(model: nn.Module, config: TrainingConfig) -> list[optim.Opti
     if muon:
         # match_rms_adamw scales each update to the size that AdamW's would have.
         optimizers.append(
-            optim.Muon(
+            Muon(
                 muon,
                 lr=config.muon_learning_rate,
                 weight_decay=config.weight_decay,
