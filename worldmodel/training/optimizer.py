@@ -23,7 +23,7 @@ class Muon(optim.Muon):
     """
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Move every matrix once."""
         if bfloat16_is_fast(self.param_groups[0]["params"][0].device.type):
             return super().step(closure)
