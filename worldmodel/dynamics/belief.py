@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from ..config import DynamicsConfig
 from ..runtime import single_precision
 from ..types import NO_ACTION
-from .ego_motion import HISTORY, MOMENTUM_DIM, EgoMotion, last_step
+from .ego_motion import HISTORY, MOMENTUM_DIM, STILL, EgoMotion, last_step, turn
 from .layers import table
 from .localisation import (
     COMPARE,
@@ -42,6 +42,8 @@ ACTION_DIM = 64
 SWAY_TICS = 20  # of the engine: the eye of Doom's walking player is as high again after so many
 EYE_ERROR = 0.015  # of a sway that is seen, in heights of the eye
 STEP_SPREAD = (0.002, 0.002, 0.003)  # of a step of the camera
+SURPRISED = 0.0  # share of what a view is off from where it was expected that is put down to a speed not quite known
+SURPRISED_CLOSELY = 0.5  # the same of a view that was found by looking closely
 NEWEST = 0.5  # share of the newest misfit in the doubt
 ELSEWHERE = 0.3  # squared error of what is seen from a place that only looks alike
 UNKNOWN_MISFIT = 0.1  # of a frame, where none was looked at before
@@ -164,6 +166,8 @@ class Belief(nn.Module):
         memory.guesses = localise(self.field, self.locate(memory.beliefs), eye, earlier, painting)
         if memory.closely:
             memory.guesses = look_closely(self.field, memory.guesses, painting)
+        if memory.told is not None:
+            memory.guesses = self._surprised(memory.guesses, memory.told, closely=memory.closely)
         likeliest = memory.guesses.momenta[:, 0, :2], memory.guesses.views[:, 0, 3]
         memory.clock = clock.seen(self.field.swing(likeliest[0]), likeliest[1])
         rivals = 1 - memory.guesses.weights[:, 0].exp()
@@ -171,6 +175,29 @@ class Belief(nn.Module):
         memory.misfit = newest if memory.misfit is None else torch.lerp(memory.misfit, newest, NEWEST)
         memory.doubt = memory.misfit + ELSEWHERE * rivals
         memory.looked = True
+
+    def _surprised(self, guesses: Guesses, told: Tensor, *, closely: bool) -> Guesses:
+        """Return guesses (b g) with the momenta that their views tell of.
+
+        One that was not known is that of the step that led there. One that was known led farther, or less far, than
+        expected.
+
+        Args:
+            guesses: of b cameras.
+            told: (b HISTORY-1), the actions up to the step that led there.
+            closely: whether the views are known well.
+        """
+        b, g = guesses.weights.shape
+        poses, before, momenta, expected = (
+            part.flatten(0, 1) for part in (guesses.views[..., :3], guesses.before, guesses.momenta, guesses.expected)
+        )
+        farther = (poses - expected)[:, :2].nan_to_num(0.0)
+        share = SURPRISED_CLOSELY if closely else SURPRISED
+        more = [turn(share * each, -poses[:, 2]) for each in (farther, self.ego_motion.faster(farther))]
+        known = momenta + torch.cat([more[0], torch.zeros_like(more[0][:, :1]), more[1]], dim=-1)
+        unknown = (momenta[:, 2:3] == 0) & before.isfinite().all(-1, keepdim=True)
+        measured = self.ego_motion.measured(before, poses, told.repeat_interleave(g, 0))
+        return guesses._replace(momenta=torch.where(unknown, measured, known).unflatten(0, (b, g)))
 
     def _go(self, actions: Tensor, memory: Memory) -> Outlook:
         """Return the outlook (b 4), (b) on the next frame after actions (b), and remember it."""
@@ -190,6 +217,7 @@ class Belief(nn.Module):
         memory.guesses = Guesses(
             views=torch.cat([poses.unflatten(0, (b, g)), eye], dim=-1),
             before=here.views[..., :3],
+            expected=poses.unflatten(0, (b, g)),
             momenta=momenta.unflatten(0, (b, g)),
             spreads=spread_after(before, poses, here.spreads.flatten(0, 1)).unflatten(0, (b, g)),
             weights=here.weights,
@@ -260,6 +288,7 @@ class Belief(nn.Module):
         """Say how large the map is: the least and the greatest x and y (2), in the game's units."""
         self.origin.copy_((low + high) / 2)
         self.extent.copy_(((high - low).max() / 2).clamp(min=1.0))
+        self.ego_motion.still.copy_(STILL / self.extent)
 
     def to_map(self, places: Tensor) -> Tensor:
         """Return the game's x, y and angle in degrees (... 3) as poses."""

@@ -1,11 +1,9 @@
 """How the camera moves: where it is and the last actions -> where it is after the next step.
 
-The same actions lead the same way wherever nothing is in the way, and walls stand where they stand. So a step has two
-parts. What the player means to do depends on the actions and on how fast he is, as he sees it; what walls make of it
-depends on the place and on where that leads, as the map has it. Told exactly where it is, a small network learns both
-to a fraction of a thousandth of a map in minutes, which a recurrent network that has to find out everything at once
-does not. After a wall was touched, the speed is not what the last step tells: what else there is to know of it is
-learnt, over several steps that follow from each other.
+A player has inertia: every tic of the engine an action pushes him, walls stop him, and friction leaves a share of his
+speed. How strongly each action pushes and turns, how much friction leaves, and where walls stand is all learnt from
+recordings (`training/ego_motion.py`), and then holds for steps without end: ten of them are off by a few hundredths of
+a unit, where nothing but a wall's corner can part what is reckoned from what is.
 """
 
 from __future__ import annotations
@@ -14,44 +12,43 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..config import DynamicsConfig
 from ..runtime import single_precision
 from ..types import NO_ACTION
 from .layers import table
-from .radiance_field import perceptron
+from .walls import Walls
 
 HISTORY = 5  # actions
-ACTION_DIM, FREE_DIM, WALL_DIM = 64, 96, 192
-DEPTH = 3  # hidden layers
-OCTAVES = 7  # of sines of a place: from twice the map's length to a thirtieth of it
-GRID, GRID_SCALE = 192, 16.0  # points to a side of what the ground holds, and how much faster than matrices it learns
-GROUND_DIM = 8
-HIDDEN_DIM = 8  # of what is learnt about the speed
-MOMENTUM_DIM = 2 + 1 + HIDDEN_DIM
-STEP_SCALE = (0.02, 0.02, 0.2)  # of half a map and of a radian, in one unit of the networks' output
+TURNED = 3  # of them, the last, say how far the player turns: keys that are held turn faster
+MOMENTUM_DIM = 2 + 1 + 2
+STEP_SCALE = (0.02, 0.02, 0.2)  # of half a map and of a radian: a step's length, about
+KEY_SCALE = 20.0  # of what is learnt of keys and of friction, in one unit of it
+STILL = 1 / 16  # of the game's units a tic: who is not pushed and slower along both axes stands (Doom's `STOPSPEED`)
+EPSILON = 1e-6
 
 
 class EgoMotion(nn.Module):
     """Poses and actions -> poses one step later. See `Belief` for what a pose is.
 
     A momentum (MOMENTUM_DIM) is what is known of how fast the player is: the step before, ahead and to the left as he
-    sees it now; 1 if that is known and 0 if not; and what was learnt besides.
+    sees it now; 1 if that is known and 0 if not; and his speed now, likewise, in halves of the map a tic.
     """
 
-    waves: Tensor
+    still: Tensor
 
     def __init__(self, config: DynamicsConfig) -> None:
         super().__init__()
-        self.actions = table(nn.Parameter(torch.randn(HISTORY, len(config.action_names) + 1, ACTION_DIM)))
-        self.ground = table(nn.Parameter(torch.zeros(1, GROUND_DIM, GRID, GRID)))  # where walls stand
-        self.free = perceptron(ACTION_DIM + 3, FREE_DIM, FREE_DIM, 3)
-        features = 4 + 2 * GROUND_DIM + 6 * OCTAVES + HIDDEN_DIM
-        self.walls = perceptron(features, *[WALL_DIM] * DEPTH, 2 + HIDDEN_DIM)
-        nn.init.zeros_(self.walls[-1].weight[:2])  # type: ignore[index]
-        nn.init.zeros_(self.walls[-1].bias)  # type: ignore[arg-type]
-        self.register_buffer("waves", math.pi * 2.0 ** torch.arange(-1, OCTAVES - 1), persistent=False)
+        self.tics = config.frame_skip
+        told = len(config.action_names) + 1  # the last for "not told"
+        self.turn = table(nn.Parameter(torch.zeros(told)))  # by the last action, as far as no more is known
+        self.turns = table(nn.Parameter(torch.zeros(told**TURNED)))  # and so much more after the last few
+        self.pushes = table(nn.Parameter(torch.zeros(told, 2)))  # ahead and to the left
+        self.glide = nn.Parameter(torch.zeros(()))  # what friction leaves of the speed in a tic, its logit
+        self.walls = Walls()
+        self.register_buffer("still", torch.zeros(()))  # STILL in halves of the map
+        for key in self.keys:
+            key.requires_grad_(False)  # they are known before anything else is learnt
 
     def forward(self, poses: Tensor, told: Tensor, momenta: Tensor) -> tuple[Tensor, Tensor]:
         """Return the poses one step later (m 3), and the momenta there (m MOMENTUM_DIM).
@@ -63,28 +60,68 @@ class EgoMotion(nn.Module):
         """
         with single_precision(poses.device):
             poses, momenta = poses.float(), momenta.float()
-            scale = poses.new_tensor(STEP_SCALE)
-            x, y, heading = poses.unbind(-1)
-            known = momenta[:, 2:3]
-            before = known * momenta[:, :2] / scale[:2]
-            meanings = torch.stack([actions[told[:, i]] for i, actions in enumerate(self.actions)]).sum(0)
-            meant = self.free(torch.cat([F.relu(meanings), before, known], dim=-1))
-            ahead, earlier = turn(meant[:, :2], heading), turn(before, heading)  # as the map has it
-            there = poses[:, :2] + ahead * scale[:2]
-            places = [sines(each, self.waves) for each in (x, y, (ahead * poses[:, :2]).sum(-1))]
-            ground = read_grid(self.ground, x, y), read_grid(self.ground, *there.unbind(-1))
-            found = self.walls(torch.cat([ahead, earlier, *ground, *places, momenta[:, 3:]], dim=-1))
-            steps = torch.cat([meant[:, :2] + turn(found[:, :2], -heading), meant[:, 2:]], dim=-1) * scale
+            heading, known = poses[:, 2], momenta[:, 2:3]
+            speed = turn(known * momenta[:, 3:], heading)  # as the map has it
+            place, angle, push = self.walls.outside(poses[:, :2]), self.turned(told), self.push(told[:, -1])
+            glides = (push.norm(dim=-1) < self.still).unsqueeze(-1)
+            for tic in range(self.tics):
+                speed = speed + turn(push, heading + angle * ((tic + 1) / self.tics))
+                place, speed = self.walls.move(place, speed)
+                stands = glides & (speed.abs() < self.still).all(-1, keepdim=True)
+                speed = torch.where(stands, 0.0, speed * self.kept)
+            after = torch.cat([place, (heading + angle).unsqueeze(-1)], dim=-1)
             told_all = (told != NO_ACTION).all(1, keepdim=True)
             known = torch.maximum(known, told_all.to(known.dtype))
-            after = torch.cat([turn(steps[:, :2], -steps[:, 2]), known, found[:, 2:].tanh()], dim=-1)
-        return moved(poses, steps), after
+            return after, torch.cat([last_step(poses, after), known, turn(speed, -after[:, 2])], dim=-1)
 
+    @property
+    def keys(self) -> list[nn.Parameter]:
+        """What is learnt of keys and of friction."""
+        return [self.turn, self.turns, self.pushes, self.glide]
 
-def momenta_of(steps: Tensor) -> Tensor:
-    """Return the momenta (m MOMENTUM_DIM) after steps (m 2), ahead and to the left as they are seen afterwards."""
-    known = torch.cat([steps, torch.ones_like(steps[:, :1])], dim=-1)
-    return F.pad(known, (0, HIDDEN_DIM))
+    @property
+    def kept(self) -> Tensor:
+        """What friction leaves of a speed in a tic."""
+        return (KEY_SCALE * self.glide).sigmoid()
+
+    def push(self, actions: Tensor) -> Tensor:
+        """Return what actions (m) add to the speed in a tic, ahead and to the left: (m 2)."""
+        return self.pushes[actions] * (KEY_SCALE * STEP_SCALE[0] / self.tics**2)
+
+    def turned(self, told: Tensor) -> Tensor:
+        """Return by how much the player turns in a step, counterclockwise, after actions (m k): (m)."""
+        count = len(self.pushes)
+        number = torch.zeros_like(told[:, 0])
+        for action in told[:, -TURNED:].unbind(1):
+            number = number * count + action % count
+        return (self.turn[told[:, -1]] + self.turns[number]) * (KEY_SCALE * STEP_SCALE[2])
+
+    def measured(self, before: Tensor, poses: Tensor, told: Tensor) -> Tensor:
+        """Return the momenta (m MOMENTUM_DIM) after steps from poses to poses (m 3), if nothing was in the way.
+
+        Args:
+            before: (m 3).
+            poses: (m 3), one step later.
+            told: (m k), the actions up to that step, the oldest first.
+        """
+        with single_precision(poses.device):
+            before, poses = before.float(), poses.float()
+            angle = shorter_turn(poses[:, 2] - before[:, 2])
+            gone, speed = torch.zeros_like(poses[:, :2]), torch.zeros_like(poses[:, :2])  # from a standing start
+            for tic in range(self.tics):
+                speed = speed + turn(self.push(told[:, -1]), before[:, 2] + angle * ((tic + 1) / self.tics))
+                gone, speed = gone + speed, speed * self.kept
+            speed = speed + self.faster(poses[:, :2] - before[:, :2] - gone)
+            pushes = self.push(torch.arange(len(self.pushes), device=poses.device))
+            fastest = pushes.norm(dim=-1).max() / (1 - self.kept)
+            speed = speed * (fastest / speed.norm(dim=-1, keepdim=True).clamp(min=EPSILON)).clamp(max=1)
+            step = last_step(before, poses)
+            return torch.cat([step, torch.ones_like(step[:, :1]), turn(speed, -poses[:, 2])], dim=-1)
+
+    def faster(self, farther: Tensor) -> Tensor:
+        """Return how much faster (m 2) a player is after a step that led so much farther (m 2) than expected."""
+        glided = sum(self.kept**tic for tic in range(self.tics))
+        return farther * (self.kept**self.tics / glided)
 
 
 def moved(poses: Tensor, steps: Tensor) -> Tensor:
@@ -113,15 +150,3 @@ def turn(places: Tensor, angles: Tensor) -> Tensor:
     """Return places (m 2) turned counterclockwise by angles (m)."""
     (x, y), cos, sin = places.unbind(-1), angles.cos(), angles.sin()
     return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
-
-
-def sines(numbers: Tensor, speeds: Tensor) -> Tensor:
-    """Return sines and cosines of numbers (...) at some speeds (s): (... 2s)."""
-    phases = numbers.unsqueeze(-1) * speeds
-    return torch.cat([phases.sin(), phases.cos()], dim=-1)
-
-
-def read_grid(grid: Tensor, *places: Tensor) -> Tensor:
-    """Return what a grid (1 c h w) holds between its points, at x and y (...) in -1..1."""
-    held = F.grid_sample(grid, torch.stack(places, dim=-1)[None, None], padding_mode="border", align_corners=True)
-    return GRID_SCALE * held[0, :, 0].T

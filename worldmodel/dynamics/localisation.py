@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..runtime import single_precision
-from .ego_motion import MOMENTUM_DIM, last_step, momenta_of, shorter_turn
+from .ego_motion import MOMENTUM_DIM, shorter_turn
 from .radiance_field import RadianceField
 
 POINTS = 32  # to a side of the map: a pose is told by how near it is to points and to headings
@@ -57,8 +57,6 @@ COMPARE = Effort(columns=12, rows=8, drawn=16, best=6, first_rounds=2)
 REFINE = Effort(columns=16, rows=12, drawn=32, best=8, first_rounds=4, rounds=4, guesses=2)
 CLOSELY = Effort(columns=32, rows=12, drawn=48, best=8, rounds=6, guesses=1)
 NEAR = 0.1  # of the covariance of a proposal: how far from the likeliest view a closer look begins
-FARTHEST = 0.15  # of half the map, that a step leads: what is farther apart was found in another room
-TRACKED = 0.5  # share of the step between two views in what is thought of the momentum
 
 
 class Whereabouts(NamedTuple):
@@ -72,7 +70,8 @@ class Guesses(NamedTuple):
     """Views of b cameras, g of each, the likeliest first."""
 
     views: Tensor  # (b g 4)
-    before: Tensor  # (b g 3), the poses of the frame before
+    before: Tensor  # (b g 3), the poses of the frame before; nan where they are not known
+    expected: Tensor  # (b g 3), the poses of this frame, before it was looked at; likewise
     momenta: Tensor  # (b g MOMENTUM_DIM)
     spreads: Tensor  # (b g 4 4), covariances
     weights: Tensor  # (b g), logarithms of how likely they are
@@ -112,8 +111,7 @@ def localise(
     best = likely.topk(KEPT).indices
     guesses, starts, priors = guesses.pick(best), _pick(starts, best), _pick(priors, best)
     guesses = guesses._replace(weights=guesses.weights - guesses.weights.logsumexp(1, keepdim=True))
-    guesses = _refined(field, guesses, starts, priors, paintings, REFINE, rounds[1])
-    return guesses if earlier is None else _measured(guesses)
+    return _refined(field, guesses, starts, priors, paintings, REFINE, rounds[1])
 
 
 def _proposals(
@@ -135,7 +133,8 @@ def _proposals(
         momenta, weight = earlier.momenta[:, :1].expand(-1, few, -1), -NEWCOMER
     spread = torch.diag(poses.new_tensor(PROPOSED_SPREAD).square()).expand(b, few, 4, 4)
     nothing = poses.new_full((b, few), weight)
-    return Guesses(views, poses.new_full((b, few, 3), math.nan), momenta, spread, nothing, misfits.gather(1, best))
+    unknown = poses.new_full((b, few, 3), math.nan)
+    return Guesses(views, unknown, unknown, momenta, spread, nothing, misfits.gather(1, best))
 
 
 def _refined(
@@ -159,19 +158,13 @@ def _refined(
 def look_closely(field: RadianceField, guesses: Guesses, paintings: Tensor) -> Guesses:
     """Return guesses of which the likeliest is nearer to where paintings (b 3 H W) are seen from.
 
-    It takes three times as long as all that comes before, and is worth it where much that is not seen follows. The
-    last step is then known better as well: half of it is how far the views are apart, half what was thought of it.
+    It takes three times as long as all that comes before, and is worth it where much that is not seen follows.
     """
     paintings = paintings.float()
     wide = torch.diag(paintings.new_tensor(PROPOSED_SPREAD).square()).expand_as(guesses.spreads)
     near = guesses._replace(spreads=NEAR * wide)
     found = _refined(field, near, guesses.views, wide, paintings, CLOSELY, CLOSELY.rounds)
-    before, here = found.before[:, 0], found.views[:, 0, :3]
-    away = (here - before)[:, :2].norm(dim=-1, keepdim=True)
-    step = torch.where(away < FARTHEST, last_step(before, here), found.momenta[:, 0, :2])  # nan is not less
-    momenta = found.momenta.clone()
-    momenta[:, 0, :2] = torch.lerp(momenta[:, 0, :2], step, TRACKED)
-    return found._replace(spreads=guesses.spreads, momenta=momenta)
+    return found._replace(spreads=guesses.spreads)
 
 
 def refine(
@@ -233,15 +226,6 @@ def _doubles(guesses: Guesses) -> Tensor:
     apart = guesses.views.unsqueeze(2) - guesses.views.unsqueeze(1)
     same = (apart[..., :2].norm(dim=-1) < SAME_PLACE) & (shorter_turn(apart[..., 2]).abs() < SAME_HEADING)
     return (same & (guesses.weights.unsqueeze(2) < guesses.weights.unsqueeze(1))).any(-1)
-
-
-def _measured(guesses: Guesses) -> Guesses:
-    """Return guesses whose momenta, where they are not known, are those of the step that led there."""
-    poses, before = guesses.views[..., :3].flatten(0, 1), guesses.before.flatten(0, 1)
-    momenta = guesses.momenta.flatten(0, 1)
-    measured = (momenta[:, 2:3] == 0) & before.isfinite().all(-1, keepdim=True)
-    momenta = torch.where(measured, momenta_of(last_step(before, poses)), momenta)
-    return guesses._replace(momenta=momenta.unflatten(0, guesses.weights.shape))
 
 
 def propose(where: Whereabouts, number: int) -> tuple[Tensor, Tensor]:

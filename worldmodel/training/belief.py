@@ -1,8 +1,9 @@
 """Before the dynamics: train its belief, which has to have seen much more than a transformer sees in the same time.
 
-The recordings tell where the camera was. From that the belief learns four things at once: to recognise places in single
-frames, many more than fit in a few clips; to find out where it is from the frames and actions of a clip; where a step
-leads; and what is seen from where. Where the camera really was is told to nobody afterwards.
+The recordings tell where the camera was. From that it is fitted first how the camera moves (`training/ego_motion.py`).
+Then the belief learns three things at once: to recognise places in single frames, many more than fit in a few clips; to
+find out where it is from the frames and actions of a clip; and what is seen from where. Where the camera really was is
+told to nobody afterwards.
 """
 
 from __future__ import annotations
@@ -24,23 +25,19 @@ from torch.nn import functional as F
 from ..checkpoint import Checkpoint, write
 from ..config import DynamicsConfig, TrainingConfig, to_dict
 from ..dynamics.belief import Belief, Memory
-from ..dynamics.ego_motion import HISTORY, STEP_SCALE, last_step, momenta_of, shorter_turn
+from ..dynamics.ego_motion import shorter_turn
 from ..dynamics.localisation import unlikelihood
 from ..dynamics.model import corrupt, forget
 from ..dynamics.motion import paint
 from ..rollouts import POSE, EpisodeDataset
 from ..types import NO_ACTION, ActionsBetween, Codes, FrameCodes
-from .data import CodeClips, Windows
+from .data import CodeClips
+from .ego_motion import fit_ego_motion
 
 CLIPS, CLIP = 8, 17  # clips a step and process, and frames a clip
 SINGLES = 96  # frames a step and process from anywhere
 RAYS, ROWS = 12, 16  # columns that are painted of each single frame, and blocks of each column
 LEARNING_RATE = 1e-3
-WALKS, WALKED = 256, 8  # of the camera a step and process, and steps of each, reckoned from each other
-FORGETFUL = 0.3  # of them: some of the actions before are not told, the oldest first
-UNKNOWN = 0.5  # of these: nor is the step before; else it is only nearly known
-POSE_NOISE, STEP_NOISE = 0.0003, 0.0002  # of half the map: where a walk begins, and after which step, is nearly right
-MEASURED_NOISE = 0.003  # of a step that is nearly known
 HELD_OUT_CLIPS, HELD_OUT_AT_ONCE = 24, 8
 HELD_OUT_CONTEXT = 6  # frames seen before the blind ones that are asked about
 SHEET_CLIPS = 3
@@ -55,7 +52,6 @@ class BeliefLosses:
     total: Tensor
     clips: Tensor  # nats of where each frame of a clip is seen from, see `unlikelihood`
     singles: Tensor  # the same of single frames
-    walked: Tensor  # error of where steps lead that follow from each other, in units of STEP_SCALE
     painted: Tensor  # squared error of single frames' paintings from where they are, in standardised colours
 
 
@@ -86,11 +82,6 @@ class Poses:
         """
         window = np.arange(-before, frames)
         return torch.from_numpy(np.stack([self.episodes[e][np.maximum(start + window, 0)] for e, start in places]))
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Frames of each episode."""
-        return np.array([len(each) for each in self.episodes])
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         """Return the least and the greatest x and y: (2) each."""
@@ -124,12 +115,10 @@ class BeliefModel(nn.Module):
         single_codes: FrameCodes,
         single_poses: Tensor,
         numbers: Tensor,
-        told: Tensor,
-        steps: Tensor,
         *,
         generator: torch.Generator,
     ) -> BeliefLosses:
-        """Return how badly the belief tells where frames are seen from, where steps lead, and what is seen.
+        """Return how badly the belief tells where frames are seen from, and what is seen from there.
 
         `generator`, on the CPU, decides which codes are replaced, what is not told, and what is painted.
 
@@ -140,8 +129,6 @@ class BeliefModel(nn.Module):
             single_codes: (m h w), of frames from anywhere.
             single_poses: (m 2 3), of the frame before each and of itself.
             numbers: (m), how many frames of the episode come before each.
-            told: (n HISTORY+k-1), actions around k steps in a row from anywhere, the last of them before the last step.
-            steps: (n k+2 3), the poses a step before those steps, before and after each.
         """
         seen, _ = corrupt(codes, self.config, generator)
         beliefs = self.believe(seen, forget(actions, self.config, generator)).flatten(0, 1)
@@ -150,39 +137,10 @@ class BeliefModel(nn.Module):
         clips = unlikelihood(self.belief.locate(beliefs), self.belief.to_map(poses.flatten(0, 1)))
         single_where = self.belief.locate(F.relu(self.recognise(looks)))
         singles = unlikelihood(single_where, self.belief.to_map(single_poses[:, 1]))
-        walked = self._walked(told, self.belief.to_map(steps), generator)
         views = self.belief.views(single_poses, numbers.unsqueeze(1)).squeeze(1)
         painted = self._painted(single_codes, views, generator)
-        total = clips + singles + walked + painted
-        return BeliefLosses(total, clips.detach(), singles.detach(), walked.detach(), painted.detach())
-
-    def _walked(self, told: Tensor, poses: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the error of poses (n k+2 3) that are reckoned, step by step, from the second of them.
-
-        Args:
-            told: (n HISTORY+k-1), the actions around the steps.
-            poses: those before the step before, before the first step, and after each.
-            generator: decides what is not told, and how little of the beginning is not quite true.
-        """
-        n = len(told)
-
-        def chance(share: float) -> Tensor:
-            return torch.rand(n, 1, generator=generator) < share
-
-        forgetful = chance(FORGETFUL)
-        forgotten = torch.where(forgetful, torch.randint(HISTORY + 1, (n, 1), generator=generator), 0)
-        told = told.masked_fill((torch.arange(told.shape[1]) < forgotten).to(told.device), NO_ACTION)
-        noise = torch.randn(2, n, 2, generator=generator)
-        noise *= torch.stack([torch.full((n, 1), POSE_NOISE), torch.where(forgetful, MEASURED_NOISE, STEP_NOISE)])
-        place_noise, step_noise = noise.to(poses.device)
-        momenta = momenta_of(last_step(poses[:, 0], poses[:, 1]) + step_noise)
-        momenta = momenta.masked_fill((forgetful & chance(UNKNOWN)).to(poses.device), 0.0)
-        here, errors = poses[:, 1] + F.pad(place_noise, (0, 1)), []
-        for k in range(poses.shape[1] - 2):
-            here, momenta = self.belief.ego_motion(here, told[:, k : k + HISTORY], momenta)
-            away = here - poses[:, k + 2]
-            errors.append(torch.cat([away[:, :2], shorter_turn(away[:, 2:])], dim=-1) / away.new_tensor(STEP_SCALE))
-        return torch.stack(errors).abs().mean()
+        total = clips + singles + painted
+        return BeliefLosses(total, clips.detach(), singles.detach(), painted.detach())
 
     def _painted(self, codes: FrameCodes, views: Tensor, generator: torch.Generator) -> Tensor:
         """Return the error of painting some blocks of frames with `codes` (m h w) from views (m 4)."""
@@ -225,6 +183,7 @@ class BeliefStage:
         model: a belief, which has settled on a map.
         training: how.
         fingerprints: of the data and the tokenizer.
+        fit_steps: before the first step of the loop, so many to learn how the camera moves; 0 if that is known.
     """
 
     def __init__(
@@ -234,16 +193,24 @@ class BeliefStage:
         model: BeliefModel,
         training: TrainingConfig,
         fingerprints: dict[str, str],
+        *,
+        fit_steps: int,
     ) -> None:
         self.clips, self.poses, self.model, self.fingerprints = clips, poses, model, fingerprints
-        self.batch, self.clip = training.batch, training.clip
-        self.walked = max(1, min(WALKED, training.clip - HISTORY))
-        self.steps = Windows.over(poses.lengths, clips.training.episodes, clip=HISTORY + self.walked)
+        self.batch, self.clip, self.seed, self.fit_steps = training.batch, training.clip, training.seed, fit_steps
         places = clips.held_out.spread(HELD_OUT_CLIPS)
         self.held_out = (*clips.read(places), poses.read(places, training.clip))
 
     def begin(self, *, signals: Sequence[int], visible: bool) -> None:
-        """There is nothing to do before the first step."""
+        """Learn how the camera moves, if the run does not start from a belief that knows."""
+        if not self.fit_steps:
+            return
+        episodes, ego_motion = self.clips.training.episodes, self.model.belief.ego_motion
+        tracks = [self.model.belief.to_map(torch.from_numpy(self.poses.episodes[e])) for e in episodes]
+        actions = [self.clips.actions[e] for e in episodes]
+        fit_ego_motion(
+            ego_motion, tracks, actions, seed=self.seed, steps=self.fit_steps, signals=signals, visible=visible
+        )
 
     def identity(self) -> dict[str, Any]:
         return {"model": self.model.config, **self.fingerprints}
@@ -252,15 +219,12 @@ class BeliefStage:
         self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
     ) -> dict[str, Tensor]:
         places, singles = (self.clips.training.draw(rng, number) for number in (self.batch, SINGLES))
-        steps, reach = self.steps.draw(rng, WALKS), HISTORY + self.walked
         inputs = (
             *self.clips.read(places),
             self.poses.read(places, self.clip),
             self.clips.read(singles, frames=1)[0].squeeze(1),
             self.poses.read(singles, 1, before=1),
             torch.tensor([start for _, start in singles]),
-            torch.from_numpy(np.stack([self.clips.actions[e][start : start + reach - 1] for e, start in steps])),
-            self.poses.read(steps, reach)[:, HISTORY - 2 :],
         )
         losses = model(*(each.to(self.model.device) for each in inputs), generator=generator)
         return dict(vars(losses))

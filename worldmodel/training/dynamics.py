@@ -25,6 +25,7 @@ from ..tokenizer.model import Tokenizer
 from ..types import NO_ACTION, Actions, Codes
 from .belief import BeliefModel, BeliefStage, Poses, belief_training, halved
 from .data import CodeClips, cached_codes, first_episodes, split_episodes
+from .ego_motion import key_steps
 from .loop import Progress, train
 from .motion import appearances, fit_motion, fit_steps
 from .optimizer import prepare
@@ -98,6 +99,7 @@ class DynamicsStage:
         if self.belief_is_open:
             assert self.model.belief is not None
             assert self.poses is not None
+            self.ego_motion_is_open = "belief.ego_motion.pushes" not in taken
             if "belief.extent" not in taken:
                 self.model.belief.settle(*self.poses.bounds())
 
@@ -117,7 +119,10 @@ class DynamicsStage:
         assert self.model.belief is not None
         assert self.poses is not None
         model.belief.load_state_dict(self.model.belief.state_dict())
-        return BeliefStage(self.belief_clips, self.poses, model, self.belief_training, self.fingerprints)
+        steps = key_steps(self.belief_training) if self.ego_motion_is_open else 0
+        return BeliefStage(
+            self.belief_clips, self.poses, model, self.belief_training, self.fingerprints, fit_steps=steps
+        )
 
     def take_belief(self, directory: Path) -> None:
         """Go on with a belief that is trained.

@@ -1,0 +1,147 @@
+"""Before a belief learns anything else: how keys push and turn the player, and where walls are.
+
+Where nothing is in the way, a step follows exactly from a few numbers. So these are fitted to the walks that they
+explain best; walls are then where somebody was pushed and did not move.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, optim
+
+from ..config import TrainingConfig
+from ..dynamics.ego_motion import HISTORY, STEP_SCALE, EgoMotion, shorter_turn, turn
+from ..dynamics.walls import LINES
+from ..types import NO_ACTION
+from .data import Windows, with_progress
+
+STEPS, STEPS_A_MINUTE = 900, 40  # at most, and of the training that follows: a twentieth of its time
+WALKS, WALKED = 1024, 3  # at once, and steps of each
+RATE = 3e-3
+FORGOTTEN = 0.1  # walks whose actions are not told
+UNHINDERED = 0.7  # of the walks: those that are explained best
+BLOCKED = 0.03  # of the way that a push alone leads: who does not get so far along an axis is stopped
+PUSHED = 0.1  # of the strongest push, at least, leads across a line that stops somebody
+TOUCHES = 5  # of a line, at least
+
+
+def key_steps(training: TrainingConfig) -> int:
+    """Return how many steps to fit the keys before a run of so many minutes; see `fit_steps` of the motion."""
+    return int(min(STEPS, STEPS_A_MINUTE * training.minutes))
+
+
+def fit_ego_motion(
+    ego_motion: EgoMotion,
+    tracks: Sequence[Tensor],
+    actions: Sequence[np.ndarray],
+    *,
+    seed: int,
+    steps: int,
+    signals: Sequence[int] = (),
+    visible: bool = False,
+) -> None:
+    """Learn what keys and friction do, and where walls are.
+
+    Args:
+        ego_motion: changed in place.
+        tracks: the poses (n 3) of each episode's frames.
+        actions: (n-1) of each, between them.
+        seed: of what is drawn.
+        steps: of the optimizer.
+        signals: those that came so far; one of them ends the fit.
+        visible: whether to show the progress, on stderr.
+
+    Raises:
+        KeyboardInterrupt: when a signal came.
+    """
+    device = ego_motion.pushes.device
+    lengths = np.array([len(track) for track in tracks])
+    count = min(WALKED, int(lengths.max()) - HISTORY)
+    if count < 1:
+        return
+    windows = Windows.over(lengths, np.arange(len(tracks)), clip=HISTORY + count)
+    for key in ego_motion.keys:
+        key.requires_grad_(True)
+    optimizer = optim.Adam(ego_motion.keys, lr=RATE, betas=(0.9, 0.95), eps=1e-12)
+    schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 - step / steps) ** 1.5)
+    rng = np.random.default_rng([seed, 2])
+    for _ in with_progress(range(steps), "fitting the keys", visible=visible):
+        if signals:
+            raise KeyboardInterrupt(signal.Signals(signals[-1]).name)
+        places = windows.draw(rng, WALKS)
+        told = torch.from_numpy(np.stack([actions[e][start : start + HISTORY + count - 1] for e, start in places]))
+        told[torch.from_numpy(rng.random(len(places)) < FORGOTTEN)] = NO_ACTION
+        poses = torch.stack([tracks[e][start + HISTORY - 2 : start + HISTORY + count] for e, start in places])
+        errors = walk_errors(ego_motion, told.long().to(device), poses.to(device)).abs().mean((0, 2))
+        optimizer.zero_grad()
+        errors.topk(int(UNHINDERED * len(errors)), largest=False).values.mean().backward()
+        optimizer.step()
+        schedule.step()
+    ego_motion.zero_grad(set_to_none=True)
+    for key in ego_motion.keys:
+        key.requires_grad_(False)
+    draw_walls(ego_motion, tracks, actions)
+
+
+def walk_errors(ego_motion: EgoMotion, told: Tensor, poses: Tensor) -> Tensor:
+    """Return how far off poses are that are reckoned step by step, in units of STEP_SCALE: (k n 3).
+
+    Args:
+        ego_motion: that reckons.
+        told: (n HISTORY+k-1), the actions around the steps.
+        poses: (n k+2 3), before the step before, before the first step, and after each.
+    """
+    momenta = ego_motion.measured(poses[:, 0], poses[:, 1], told[:, : HISTORY - 1])
+    here, errors = poses[:, 1], []
+    for k in range(poses.shape[1] - 2):
+        here, momenta = ego_motion(here, told[:, k : k + HISTORY], momenta)
+        away = here - poses[:, k + 2]
+        errors.append(torch.cat([away[:, :2], shorter_turn(away[:, 2:])], dim=-1) / away.new_tensor(STEP_SCALE))
+    return torch.stack(errors)
+
+
+@torch.no_grad()
+def draw_walls(ego_motion: EgoMotion, tracks: Sequence[Tensor], actions: Sequence[np.ndarray]) -> None:
+    """Find the lines on which somebody was pushed across them and did not move, and the cells that nobody entered.
+
+    Of all who were stopped on a line, the one who got farthest says where it is.
+    """
+    device = ego_motion.pushes.device
+    touches: list[list[Tensor]] = [[], [], [], []]  # where players were stopped: low and high x, low and high y
+    near = ego_motion.push(torch.arange(len(ego_motion.pushes), device=device)).norm(dim=-1).max().item()
+    for track, told in zip(tracks, actions, strict=True):
+        pushed = ego_motion.push(torch.from_numpy(told).long().to(device)).to(track)
+        wanted = ego_motion.tics * turn(pushed, track[1:, 2])
+        went = track[1:, :2] - track[:-1, :2]
+        stopped = (went.abs() < BLOCKED * wanted.abs()) & (wanted.abs() > PUSHED * ego_motion.tics * near)
+        stopped &= ~stopped.all(-1, keepdim=True)  # who is stuck in a corner may be anywhere near it
+        for number, at in enumerate(touches):
+            axis, side = number // 2, 2 * (number % 2) - 1
+            there = stopped[:, axis] & (wanted[:, axis].sign() == side)
+            at.append(track[1:, axis][there])
+    lines = []
+    for axis in range(2):
+        ends = []
+        for side, parts in zip((-1, 1), touches[2 * axis :], strict=False):
+            at = torch.cat(parts)
+            ends += [(farthest, many) for farthest, many in _groups(at, near / 4, side) if many >= TOUCHES]
+        most = sorted(ends, key=lambda end: end[1])[-LINES:]
+        places = torch.tensor([place for place, _ in most], dtype=tracks[0].dtype)
+        lines.append(torch.tensor([place for place, _ in _groups(places, near / 4, 0)]))
+    ego_motion.walls.draw(*lines, torch.cat([track[:, :2] for track in tracks]), near=near / 10)
+
+
+def _groups(numbers: Tensor, near: float, side: int) -> list[tuple[float, int]]:
+    """Return groups of numbers (n) that are `near` one another, rising: the greatest of each, and how many they are.
+
+    The least instead, if `side` is -1, and their mean if it is 0.
+    """
+    rising = numbers.sort().values
+    cuts = (rising.diff() > near).nonzero().flatten() + 1
+    groups = [group for group in rising.tensor_split(cuts.cpu()) if len(group)]
+    ends = [group.mean() if side == 0 else group[0 if side < 0 else -1] for group in groups]
+    return [(end.item(), len(group)) for end, group in zip(ends, groups, strict=True)]
