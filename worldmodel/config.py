@@ -208,7 +208,7 @@ class TrainingConfig:
     train_belief: bool = False  # further, where the weights that a run starts from have one already
     belief_steps: int = 100_000  # at most, for the same; never more than `steps`
     dreams: float = 0.5  # of the clips: a belief's dynamics draws the last frames of the past itself
-    motion_steps: int = 1200  # at most, to fit the motion of the dynamics before its first step; fewer for few minutes
+    motion_steps: int = 1200  # at most, to fit motion and ego-motion before the first step; fewer for few minutes
     compile: bool = False  # torch.compile: a minute at the start, about 1.3 times the speed afterwards
     log_every_steps: int = 20
     save_every_minutes: float = 3.0

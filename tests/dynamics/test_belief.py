@@ -10,8 +10,9 @@ from torch import Tensor
 
 from tests.dynamics.test_radiance_field import colourful, room, tiny_field
 from tests.models import tiny_dynamics
-from worldmodel.dynamics.belief import FADING, STEP_SPREAD, Belief, Clock, Memory, spread_after
-from worldmodel.dynamics.ego_motion import moved
+from worldmodel.dynamics.belief import FADING, STEP_SPREAD, Belief, Clock, Memory, where_to_look
+from worldmodel.dynamics.ego_motion import STILL
+from worldmodel.dynamics.localisation import PROPOSED_SPREAD
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -108,19 +109,18 @@ def test_the_outlook_of_known_views_doubts_as_much_as_they_misfit() -> None:
     assert (belief.outlook(views, paintings, 1).doubts > 0).all()
 
 
-def test_what_is_not_known_of_a_pose_goes_on_with_it() -> None:
-    """Who looked elsewhere has gone elsewhere: the covariance is that of many steps from poses drawn from the first."""
-    spread = torch.tensor([[4e-4, 1e-4, 0.0], [1e-4, 2e-4, 1e-4], [0.0, 1e-4, 3e-4]])
-    views = torch.nn.functional.pad(spread, (0, 1, 0, 1))[None]
-    before = torch.tensor([[0.1, 0.2, 0.7]])
-    step = torch.tensor([[0.3, 0.1, 0.2]])
-    after = moved(before, step)
-    drawn = before + torch.randn(50_000, 3, generator=GENERATOR) @ torch.linalg.cholesky(spread).mT
-    want = moved(drawn, step.expand(len(drawn), -1)).T.cov() + torch.diag(torch.tensor(STEP_SPREAD).square())
-    found = spread_after(before, after, views)[0]
-    torch.testing.assert_close(found[:3, :3], want, atol=1.5e-5, rtol=0.03)
-    assert found[3, 3] > 0
-    assert (found[3, :3] == 0).all()
+def test_who_is_not_known_well_is_sought_farther_off() -> None:
+    """A view is sought within what is not known of its pose, and a little more."""
+    errors = torch.diag(torch.tensor([1e-4, 4e-4, 1e-3, 1.0, 1.0])).unsqueeze(0)
+    spread = where_to_look(errors)[0]
+    torch.testing.assert_close(
+        spread.diagonal(), torch.tensor([1e-4, 4e-4, 1e-3, PROPOSED_SPREAD[3] ** 2]) + _little_more()
+    )
+    assert torch.equal(spread, spread.diagonal().diag())
+
+
+def _little_more() -> Tensor:
+    return torch.nn.functional.pad(torch.tensor(STEP_SPREAD).square(), (0, 1))
 
 
 def test_the_clock_learns_its_phase_and_keeps_it() -> None:
@@ -173,3 +173,12 @@ def test_the_map_is_as_large_as_what_was_recorded() -> None:
     torch.testing.assert_close(poses, torch.tensor([[-1.0, 0.0, math.pi / 2], [1.0, 0.5, -math.pi]]))
     belief.settle(torch.tensor([7.0, 7.0]), torch.tensor([7.0, 7.0]))  # a game in which nobody moves
     assert belief.to_map(torch.tensor([7.0, 7.0, 0.0])).isfinite().all()
+
+
+def test_who_stands_still_does_so_in_the_games_units() -> None:
+    """On a map twice as large it is half as much of the map."""
+    belief, still = tiny_belief(), []
+    for size in (100.0, 200.0):
+        belief.settle(torch.zeros(2), torch.tensor([size, size]))
+        still.append(belief.ego_motion.still.item())
+    assert still == pytest.approx([STILL / 50, STILL / 100])

@@ -8,23 +8,50 @@ import torch
 
 from tests.models import tiny_dynamics
 from worldmodel.dynamics.ego_motion import (
-    HIDDEN_DIM,
     HISTORY,
+    KEY_SCALE,
     MOMENTUM_DIM,
+    STEP_SCALE,
+    TURNED,
     EgoMotion,
     last_step,
-    momenta_of,
     moved,
     step_between,
 )
 
 GENERATOR = torch.Generator().manual_seed(0)
+KEPT, PUSH, TURN = 0.9, 0.002, 0.1
 
 
 def tiny_ego_motion() -> EgoMotion:
     belief = tiny_dynamics().belief
     assert belief is not None
     return belief.ego_motion
+
+
+@torch.no_grad()
+def walker(*, tics: int = 4) -> EgoMotion:
+    """Return one whom action 0 pushes ahead and action 1 turns to the left; nothing is in his way."""
+    ego_motion = tiny_ego_motion()
+    ego_motion.tics = tics
+    for key in ego_motion.keys:
+        torch.nn.init.zeros_(key)
+    ego_motion.glide.fill_(math.log(KEPT / (1 - KEPT)) / KEY_SCALE)
+    ego_motion.pushes[0, 0] = PUSH * tics**2 / (KEY_SCALE * STEP_SCALE[0])
+    count = len(ego_motion.pushes)
+    ego_motion.turn[1] = TURN / 2 / (KEY_SCALE * STEP_SCALE[2])
+    ego_motion.turns.view(count, count, count)[:, :, 1] = ego_motion.turn[1]
+    ego_motion.still.fill_(PUSH / 10)
+    return ego_motion
+
+
+def going(ahead: float, left: float) -> torch.Tensor:
+    """Return the momentum of who is so fast."""
+    return torch.tensor([[4 * ahead, 4 * left, ahead, left]])
+
+
+def always(action: int) -> torch.Tensor:
+    return torch.full((1, HISTORY), action)
 
 
 def test_a_step_leads_from_one_pose_to_the_other() -> None:
@@ -39,17 +66,86 @@ def test_a_step_leads_from_one_pose_to_the_other() -> None:
 
 
 def test_a_momentum_is_the_step_as_it_is_seen_afterwards() -> None:
-    """After a turn to the left, what was a step ahead has led to the right. It is known once all actions were told."""
-    ego_motion = tiny_ego_motion()
-    poses, told = torch.randn(4, 3, generator=GENERATOR), torch.zeros(4, HISTORY, dtype=torch.int64)
-    told[3, 0] = -1
-    after, momenta = ego_motion(poses, told, torch.zeros(4, MOMENTUM_DIM))
+    """It begins with the step that was taken, turned into the view that the step leads to."""
+    poses = torch.randn(4, 3, generator=GENERATOR)
+    after, momenta = tiny_ego_motion()(poses, torch.zeros(4, HISTORY, dtype=torch.int64), torch.zeros(4, MOMENTUM_DIM))
     torch.testing.assert_close(momenta[:, :2], last_step(poses, after), atol=1e-5, rtol=1e-4)
-    assert momenta[:, 2].tolist() == [1, 1, 1, 0]
-    _, momenta = ego_motion(after, told, momenta_of(last_step(poses, after)))
-    assert (momenta[:, 2] == 1).all()
     north, west = torch.tensor([[0.0, 0.0, math.pi / 2]]), torch.tensor([[0.0, 1.0, math.pi]])
     torch.testing.assert_close(last_step(north, west), torch.tensor([[0.0, -1.0]]), atol=1e-6, rtol=0)
+
+
+def test_a_player_has_inertia() -> None:
+    """Each tic he is pushed, goes as fast as he is then, and keeps a share of it; who is not pushed glides on."""
+    ego_motion, pose = walker(), torch.tensor([[0.1, -0.2, math.pi / 2]])
+    speed, place = 0.004, 0.0
+    after, momentum = ego_motion(pose, always(0), going(speed, 0.0))
+    for _ in range(4):
+        speed += PUSH
+        place, speed = place + speed, speed * KEPT
+    torch.testing.assert_close(after, pose + torch.tensor([[0.0, place, 0.0]]))
+    torch.testing.assert_close(momentum, torch.tensor([[place, 0.0, speed, 0.0]]), atol=1e-7, rtol=1e-4)
+    glided, _ = ego_motion(pose, always(2), going(0.0, 0.004))
+    torch.testing.assert_close(glided[0, 0], torch.tensor(0.1 - 0.004 * sum(KEPT**tic for tic in range(4))))
+
+
+def test_who_is_slow_and_not_pushed_stands() -> None:
+    """Friction alone would never stop him; a push, however little it has done yet, keeps him going."""
+    ego_motion, pose = walker(), torch.zeros(1, 3)
+    slow = 0.9 * ego_motion.still.item()
+    after, momentum = ego_motion(pose, always(2), going(slow, 0.0))
+    torch.testing.assert_close(after[0, 0], torch.tensor(slow))  # one tic
+    assert (momentum[0, 2:] == 0).all()
+    assert ego_motion(pose, always(0), going(slow, 0.0))[1][0, 2] > PUSH
+    assert ego_motion(pose, always(2), going(0.0, 9 * slow))[1][0, 3] > slow
+
+
+def test_turns_follow_from_the_last_three_actions() -> None:
+    """The view turns evenly over the tics; a push goes where the player looks by then; he is seen to have turned."""
+    ego_motion, pose = walker(), torch.zeros(1, 3)
+    after, momentum = ego_motion(pose, always(1), going(0.004, 0.0))
+    assert abs(after[0, 2].item() - TURN) < 1e-6
+    assert after[0, 1].abs() < 1e-6  # nobody pushed
+    torch.testing.assert_close(momentum[0, 3], -0.004 * KEPT**4 * torch.tensor(TURN).sin(), atol=1e-7, rtol=1e-4)
+    with torch.no_grad():
+        torch.nn.init.normal_(ego_motion.turns, generator=GENERATOR)
+    usual = ego_motion.turned(always(2))
+    for lag in range(HISTORY):
+        other = always(2)
+        other[0, lag] = -1
+        assert torch.equal(ego_motion.turned(other), usual) == (lag < HISTORY - TURNED)
+
+
+def test_a_speed_is_measured() -> None:
+    """Two poses and the action between them tell the speed, unless something was in the way."""
+    ego_motion = walker()
+    with torch.no_grad():
+        torch.nn.init.normal_(ego_motion.pushes, std=0.5, generator=GENERATOR)
+        ego_motion.still.fill_(0.0)
+    poses = torch.rand(16, 3, generator=GENERATOR) - 0.5
+    told = torch.randint(-1, 3, (16, HISTORY), generator=GENERATOR)
+    momenta = torch.cat([torch.zeros(16, 2), 0.002 * torch.randn(16, 2, generator=GENERATOR)], dim=1)
+    after, momenta = ego_motion(poses, told, momenta)
+    torch.testing.assert_close(ego_motion.measured(poses, after, told), momenta, atol=2e-6, rtol=1e-3)
+    thrown = ego_motion.measured(poses, poses + torch.tensor([9.0, 0.0, 0.0]), told)[:, 2:].norm(dim=1)
+    fastest = ego_motion.push(torch.arange(len(ego_motion.pushes))).norm(dim=1).max() / (1 - KEPT)
+    torch.testing.assert_close(thrown, fastest.expand(16))
+
+
+def test_walls_stop_a_step() -> None:
+    """Each tic ends at a wall at the latest, and who is within one is led out of it first."""
+    ego_motion = walker()
+    visited = torch.rand(2000, 2, generator=GENERATOR) * 0.8 - 0.4
+    ends = torch.tensor([-0.4, 0.4])
+    ego_motion.walls.draw(ends, ends, visited, near=1e-4)
+    pose, momentum = torch.tensor([[0.38, 0.0, math.pi / 4]]), going(0.006, 0.0)
+    for _ in range(3):
+        before = pose
+        pose, momentum = ego_motion(pose, always(0), momentum)
+        assert pose[0, 0] < 0.4
+        assert pose[0, 1] > before[0, 1] + 0.01
+    assert pose[0, 0] > 0.399
+    inside, _ = ego_motion(torch.tensor([[0.41, 0.0, 0.0]]), always(2), torch.zeros(1, MOMENTUM_DIM))
+    torch.testing.assert_close(inside[0, :2], torch.tensor([0.4, 0.0]), atol=1e-4, rtol=0)
 
 
 def test_steps_are_as_the_player_sees_them() -> None:
@@ -58,54 +154,3 @@ def test_steps_are_as_the_player_sees_them() -> None:
     ahead, left = (moved(north, torch.tensor([step])) for step in ([0.1, 0.0, 0.0], [0.0, 0.1, 0.2]))
     torch.testing.assert_close(ahead, torch.tensor([[0.0, 0.1, math.pi / 2]]))
     torch.testing.assert_close(left, torch.tensor([[-0.1, 0.0, math.pi / 2 + 0.2]]))
-
-
-def test_a_step_depends_on_every_told_action_on_the_place_and_on_the_momentum() -> None:
-    """Each action of the history counts, which is told and which is not too; so do place, heading and momentum."""
-    ego_motion = tiny_ego_motion()
-    torch.nn.init.normal_(ego_motion.walls[-1].weight, std=0.1, generator=GENERATOR)
-    poses = torch.tensor([[0.2, -0.3, 0.5]])
-    told = torch.zeros(1, HISTORY, dtype=torch.int64)
-    momentum = momenta_of(torch.tensor([[0.05, 0.0]]))
-
-    def step(poses: torch.Tensor, told: torch.Tensor, momentum: torch.Tensor) -> torch.Tensor:
-        return step_between(poses, ego_motion(poses, told, momentum)[0])
-
-    usual = step(poses, told, momentum)
-    for lag in range(HISTORY):
-        for action in (1, -1):
-            other = told.clone()
-            other[0, lag] = action
-            assert not torch.allclose(step(poses, other, momentum), usual)
-    for axis in range(3):
-        other = poses.clone()
-        other[0, axis] += 0.1
-        assert not torch.allclose(step(other, told, momentum), usual)
-    for part in range(3, 3 + HIDDEN_DIM):
-        other = momentum.clone()
-        other[0, part] = 0.5
-        assert not torch.allclose(step(poses, told, other), usual)
-    faster, unknown = momentum.clone(), momentum.clone()
-    faster[:, :2] *= 2
-    unknown[:, 2] = 0
-    assert not torch.allclose(step(poses, told, faster), usual)
-    assert torch.equal(
-        step(poses, told, unknown), step(poses, told, faster * torch.tensor([1.0, 1, 0] + [1] * HIDDEN_DIM))
-    )
-    full_turn = step(poses + torch.tensor([0.0, 0.0, 2 * math.pi]), told, momentum)
-    torch.testing.assert_close(full_turn, usual, atol=1e-5, rtol=1e-4)
-
-
-def test_walls_are_where_they_are_however_one_looks() -> None:
-    """The same way on the map leads to the same place: walking ahead to the north, or to the left facing east."""
-    ego_motion = tiny_ego_motion()
-    torch.nn.init.normal_(ego_motion.walls[-1].weight, std=0.1, generator=GENERATOR)
-    for layer in (ego_motion.free[0], ego_motion.free[-1]):
-        torch.nn.init.zeros_(layer.weight)  # nobody does anything: only the momentum leads on
-        torch.nn.init.zeros_(layer.bias)
-    told = torch.zeros(1, HISTORY, dtype=torch.int64)
-    north, east = (torch.tensor([[0.2, -0.3, angle]]) for angle in (math.pi / 2, 0.0))
-    ahead, left = (momenta_of(torch.tensor([step])) for step in ([0.02, 0.0], [0.0, 0.02]))
-    found = [ego_motion(pose, told, momentum)[0][:, :2] for pose, momentum in ((north, ahead), (east, left))]
-    torch.testing.assert_close(*found, atol=1e-6, rtol=1e-5)
-    assert not torch.allclose(found[0], north[:, :2])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.dynamics.test_radiance_field import colourful, room, tiny_field
-from worldmodel.dynamics.ego_motion import MOMENTUM_DIM, last_step, momenta_of
+from worldmodel.dynamics.ego_motion import MOMENTUM_DIM
 from worldmodel.dynamics.localisation import (
     HEADINGS,
     KEPT,
@@ -25,6 +25,7 @@ from worldmodel.dynamics.localisation import (
     unlikelihood,
 )
 from worldmodel.dynamics.radiance_field import RadianceField
+from worldmodel.dynamics.track import lost
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -48,8 +49,9 @@ def guessed(views: Tensor, weights: Tensor) -> Guesses:
     """Return guesses (b g) of views (b g 4)."""
     b, g = weights.shape
     spreads = torch.diag(torch.tensor(PROPOSED_SPREAD).square()).expand(b, g, 4, 4)
-    momenta = momenta_of(torch.full((b * g, 2), 0.01)).unflatten(0, (b, g))
-    return Guesses(views, views[..., :3], momenta, spreads, weights, torch.zeros(b, g))
+    momenta = torch.full((b, g, MOMENTUM_DIM), 0.01)
+    errors = (0.01 * lost(views)).expand(b, g, -1, -1)
+    return Guesses(views, views[..., :3], momenta, spreads, errors, weights, torch.zeros(b, g))
 
 
 def test_a_view_is_found_where_it_was_painted() -> None:
@@ -73,12 +75,12 @@ def test_of_several_places_the_one_that_shows_what_is_seen_is_likeliest() -> Non
     painting = field.view(torch.tensor([[*true, 0.0]]))
     eye = torch.zeros(1)
     before = guessed(torch.tensor([[[*wrong, 0.0], [*true, 0.0], [*elsewhere, 0.0]]]), torch.tensor([[0.0, -5, -5]]))
-    lost = guessed(torch.tensor([[[*wrong, 0.0]] * 3]), torch.zeros(1, 3))
+    astray = guessed(torch.tensor([[[*wrong, 0.0]] * 3]), torch.zeros(1, 3))
     for where, earlier in (
         (thought(true, wrong), None),
         (thought(wrong, true), None),
         (thought(wrong), before),
-        (thought(true, wrong), lost),
+        (thought(true, wrong), astray),
     ):
         found = localise(field, where, eye, earlier, painting)
         assert found.views.shape == (1, KEPT, 4)
@@ -88,47 +90,38 @@ def test_of_several_places_the_one_that_shows_what_is_seen_is_likeliest() -> Non
         torch.testing.assert_close(found.weights.logsumexp(1), torch.zeros(1), atol=1e-5, rtol=0)
 
 
-def test_a_step_that_was_not_known_is_measured() -> None:
-    """A guess that went on without a known momentum has that of the way it went; a known one stays."""
+def test_nothing_is_expected_of_a_newcomer() -> None:
+    """A guess that was looked for goes on from what was expected; one that is new is only seen, and may be fast."""
     field = built()
     view = torch.tensor([[[0.1, -0.2, 0.5, 0.0]] * 3])
     painting = field.view(view[:, 0])
-    for known in (True, False):
-        earlier = guessed(view, torch.zeros(1, 3))
-        before = earlier.before - torch.tensor([0.0, 0.02, 0.0])
-        momenta = earlier.momenta if known else torch.zeros(1, 3, MOMENTUM_DIM)
-        found = localise(
-            field, thought((0.1, -0.2, 0.5)), torch.zeros(1), earlier._replace(before=before, momenta=momenta), painting
-        )
-        assert found.momenta[0, 0, 2] == 1
-        want = torch.tensor([0.01, 0.01]) if known else 0.02 * torch.tensor([math.sin(0.5), math.cos(0.5)])
-        torch.testing.assert_close(found.momenta[0, 0, :2], want, atol=0.0 if known else 0.006, rtol=0)
+    earlier = guessed(view, torch.zeros(1, 3))
+    for where, new in (((0.1, -0.2, 0.5), False), ((-0.4, 0.3, 2.0), True)):
+        there = torch.tensor([[[*where, 0.0]] * 3])
+        begun = earlier._replace(views=there, expected=there[..., :3])
+        found = localise(field, thought((0.1, -0.2, 0.5)), torch.zeros(1), begun, painting)
+        assert ((found.views[0, 0, :3] - view[0, 0, :3]).abs() < 0.03).all()
+        torch.testing.assert_close(found.errors[0, 0], lost(painting) * (1.0 if new else 0.01))
+        assert found.expected[0, 0].isnan().all() if new else torch.equal(found.expected[0, 0], there[0, 0, :3])
+        assert torch.equal(found.momenta[0, 0], earlier.momenta[0, 0])
 
 
 def test_a_closer_look_is_nearer() -> None:
-    """Of several guesses the likeliest comes nearer to where a frame is seen from; all else stays, but for its step."""
+    """Of several guesses the likeliest comes nearer to where a frame is seen from; all else stays."""
     field = built()
     true = torch.tensor([[0.1, -0.2, 0.4, 0.0], [-0.2, 0.1, 2.0, 0.05], [0.0, 0.3, -1.0, -0.05]])
     begun = true + torch.tensor([[0.006, -0.004, 0.015, 0.01], [-0.004, 0.006, -0.015, 0.0], [0.005, 0.005, 0.01, 0.0]])
     guesses = guessed(torch.stack([begun, begun + 0.3, begun - 0.3], dim=1), torch.zeros(3, 3))
-    before = true[:, :3] - torch.tensor([[0.02, 0.01, 0.1], [0.01, 0.0, 0.0], [0.4, 0.0, 0.0]])
-    before[1] = math.nan
-    guesses = guesses._replace(before=before.unsqueeze(1).repeat(1, 3, 1))
     painting = field.view(true)
     found = look_closely(field, guesses, painting)
     seen = [(field.view(views) - painting).square().mean((1, 2, 3)) for views in (begun, found.views[:, 0])]
     assert (seen[1] < seen[0]).all()
     assert seen[1].mean() < 0.3 * seen[0].mean()
     assert ((found.views[:, 0] - true).norm(dim=1) < 0.6 * (begun - true).norm(dim=1)).all()
-    for name in ("weights", "spreads", "before"):
-        torch.testing.assert_close(getattr(found, name), getattr(guesses, name), equal_nan=True)
-    for name in ("views", "misfits", "momenta"):
+    for name in ("weights", "spreads", "errors", "expected", "momenta"):
+        assert torch.equal(getattr(found, name), getattr(guesses, name))
+    for name in ("views", "misfits"):
         assert torch.equal(getattr(found, name)[:, 1:], getattr(guesses, name)[:, 1:])
-    # Who came from elsewhere, or from nowhere, has the momentum that was expected.
-    assert torch.equal(found.momenta[1:, 0], guesses.momenta[1:, 0])
-    step = last_step(before[:1], found.views[:1, 0, :3])
-    torch.testing.assert_close(found.momenta[:1, 0, :2], (guesses.momenta[:1, 0, :2] + step) / 2)
-    assert torch.equal(found.momenta[:, 0, 2:], guesses.momenta[:, 0, 2:])
 
 
 def test_guesses_that_are_one_count_once() -> None:

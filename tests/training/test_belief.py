@@ -6,7 +6,6 @@ import dataclasses
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,7 +14,6 @@ from tests.training.test_dynamics import make_stage, train_tokenizer
 from tests.worlds import record_toy
 from worldmodel.checkpoint import read
 from worldmodel.config import TrainingConfig
-from worldmodel.dynamics.ego_motion import HISTORY, last_step, momenta_of, step_between
 from worldmodel.dynamics.model import Dynamics
 from worldmodel.dynamics.motion import paint
 from worldmodel.rollouts import EpisodeDataset
@@ -136,55 +134,6 @@ def test_poses_are_those_of_the_frames(tmp_path: Path) -> None:
     low, high = poses.bounds()
     assert float(high[1]) == max(data.variables(i)["position_y"].max() for i in range(2))
     assert low.tolist() == [0, 0]
-
-
-def test_steps_are_told_the_actions_that_led_to_them(tmp_path: Path) -> None:
-    """The last told action is the one between the two poses: turns turn, walking walks, and nothing else does."""
-    data, tokenizer = world(tmp_path)
-    stage = make_stage(data, tokenizer, CONFIG, tmp_path / "codes").belief_stage()
-    given: list[tuple[torch.Tensor, ...]] = []
-    stage.model.register_forward_hook(lambda module, inputs, out: given.append(inputs))
-    stage.losses(stage.model, np.random.default_rng(0), torch.Generator().manual_seed(0), 0.0)
-    told, steps = given[0][-2:]
-    poses = stage.model.belief.to_map(steps)
-    assert (poses[:, 1] != poses[:, 0]).any()
-    count = poses.shape[1] - 2
-    assert told.shape[1] == HISTORY + count - 1
-    between = step_between(poses[:, 1:-1].flatten(0, 1), poses[:, 2:].flatten(0, 1))
-    names = np.array(data.info.action_names)[told[:, HISTORY - 1 :]].flatten()
-    assert set(names) == {"noop", "forward", "left", "right"}
-    assert (between[names == "left", 2] > 0.1).all()
-    assert (between[names == "right", 2] < -0.1).all()
-    assert (between[(names == "noop") | (names == "forward"), 2].abs() < 1e-4).all()
-    walked = between[:, :2].norm(dim=1)
-    assert (walked[names == "forward"] > 1e-3).all()
-    assert (walked[names != "forward"] < 1e-6).all()
-
-
-def test_steps_are_reckoned_from_each_other() -> None:
-    """The error is that of where all the steps lead; what is true of none of them is an error of every one."""
-    model = tiny_model()
-    told = torch.zeros(6, HISTORY + 2, dtype=torch.int64)
-    ego_motion = model.belief.ego_motion
-    poses = [torch.randn(6, 3), torch.randn(6, 3)]
-    momenta = momenta_of(last_step(*poses))
-    for k in range(3):
-        pose, momenta = ego_motion(poses[-1], told[:, k : k + HISTORY], momenta)
-        poses.append(pose)
-    right = torch.stack(poses, dim=1)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("FORGETFUL", "POSE_NOISE", "STEP_NOISE"):
-            patch.setattr(f"worldmodel.training.belief.{name}", 0.0)
-        generator = torch.Generator().manual_seed(0)
-        assert model._walked(told, right, generator) < 1e-4
-        away = right.clone()
-        away[:, 2:, 2] += 0.2  # the unit of turns
-        assert abs(model._walked(told, away, generator).item() - 1 / 3) < 1e-3
-        away = right.clone()
-        away[:, 4, 0] += 0.02
-        assert abs(model._walked(told, away, generator).item() - 1 / 9) < 1e-3
-    unsure = model._walked(told, right, torch.Generator().manual_seed(0))
-    assert unsure > 1e-3  # some are not told what was done before
 
 
 def tiny_model() -> BeliefModel:

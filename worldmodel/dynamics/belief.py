@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from ..config import DynamicsConfig
 from ..runtime import single_precision
 from ..types import NO_ACTION
-from .ego_motion import HISTORY, MOMENTUM_DIM, STILL, EgoMotion, last_step, turn
+from .ego_motion import HISTORY, MOMENTUM_DIM, STILL, EgoMotion, last_step
 from .layers import table
 from .localisation import (
     COMPARE,
@@ -35,6 +35,7 @@ from .localisation import (
     misfit,
 )
 from .radiance_field import RadianceField
+from .track import seen, step_on
 
 COLUMN_DIM = 192  # of what a column of a frame shows
 LONGEST = 8  # columns that are left when the frame is summed up, at most
@@ -42,12 +43,10 @@ ACTION_DIM = 64
 SWAY_TICS = 20  # of the engine: the eye of Doom's walking player is as high again after so many
 EYE_ERROR = 0.015  # of a sway that is seen, in heights of the eye
 STEP_SPREAD = (0.002, 0.002, 0.003)  # of a step of the camera
-SURPRISED = 0.0  # share of what a view is off from where it was expected that is put down to a speed not quite known
-SURPRISED_CLOSELY = 0.5  # the same of a view that was found by looking closely
 NEWEST = 0.5  # share of the newest misfit in the doubt
 ELSEWHERE = 0.3  # squared error of what is seen from a place that only looks alike
 UNKNOWN_MISFIT = 0.1  # of a frame, where none was looked at before
-FADING = 0.015  # the same of each step that was not looked at
+FADING = 0.005  # the same of each step that was not looked at
 
 
 class Outlook(NamedTuple):
@@ -166,8 +165,7 @@ class Belief(nn.Module):
         memory.guesses = localise(self.field, self.locate(memory.beliefs), eye, earlier, painting)
         if memory.closely:
             memory.guesses = look_closely(self.field, memory.guesses, painting)
-        if memory.told is not None:
-            memory.guesses = self._surprised(memory.guesses, memory.told, closely=memory.closely)
+        memory.guesses = _on_track(memory.guesses, closely=memory.closely)
         likeliest = memory.guesses.momenta[:, 0, :2], memory.guesses.views[:, 0, 3]
         memory.clock = clock.seen(self.field.swing(likeliest[0]), likeliest[1])
         rivals = 1 - memory.guesses.weights[:, 0].exp()
@@ -175,29 +173,6 @@ class Belief(nn.Module):
         memory.misfit = newest if memory.misfit is None else torch.lerp(memory.misfit, newest, NEWEST)
         memory.doubt = memory.misfit + ELSEWHERE * rivals
         memory.looked = True
-
-    def _surprised(self, guesses: Guesses, told: Tensor, *, closely: bool) -> Guesses:
-        """Return guesses (b g) with the momenta that their views tell of.
-
-        One that was not known is that of the step that led there. One that was known led farther, or less far, than
-        expected.
-
-        Args:
-            guesses: of b cameras.
-            told: (b HISTORY-1), the actions up to the step that led there.
-            closely: whether the views are known well.
-        """
-        b, g = guesses.weights.shape
-        poses, before, momenta, expected = (
-            part.flatten(0, 1) for part in (guesses.views[..., :3], guesses.before, guesses.momenta, guesses.expected)
-        )
-        farther = (poses - expected)[:, :2].nan_to_num(0.0)
-        share = SURPRISED_CLOSELY if closely else SURPRISED
-        more = [turn(share * each, -poses[:, 2]) for each in (farther, self.ego_motion.faster(farther))]
-        known = momenta + torch.cat([more[0], torch.zeros_like(more[0][:, :1]), more[1]], dim=-1)
-        unknown = (momenta[:, 2:3] == 0) & before.isfinite().all(-1, keepdim=True)
-        measured = self.ego_motion.measured(before, poses, told.repeat_interleave(g, 0))
-        return guesses._replace(momenta=torch.where(unknown, measured, known).unflatten(0, (b, g)))
 
     def _go(self, actions: Tensor, memory: Memory) -> Outlook:
         """Return the outlook (b 4), (b) on the next frame after actions (b), and remember it."""
@@ -209,17 +184,18 @@ class Belief(nn.Module):
         here = memory.guesses
         b, g = here.weights.shape
         before = here.views[..., :3].flatten(0, 1)
-        poses, momenta = self.ego_motion(before, told.repeat_interleave(g, 0), here.momenta.flatten(0, 1))
+        rows = told.repeat_interleave(g, 0), here.momenta.flatten(0, 1), here.errors.flatten(0, 1)
+        poses, momenta, errors = step_on(self.ego_motion, before, *rows)
         memory.doubt = memory.doubt if memory.looked else memory.doubt + FADING
         memory.told, memory.clock, memory.looked = told[:, 1:], memory.clock.later(self.rate), False
         swings = self.field.swing(momenta[:, :2]).unflatten(0, (b, g))
         eye = memory.clock.sway(swings).unsqueeze(-1)
         memory.guesses = Guesses(
             views=torch.cat([poses.unflatten(0, (b, g)), eye], dim=-1),
-            before=here.views[..., :3],
             expected=poses.unflatten(0, (b, g)),
             momenta=momenta.unflatten(0, (b, g)),
-            spreads=spread_after(before, poses, here.spreads.flatten(0, 1)).unflatten(0, (b, g)),
+            spreads=where_to_look(errors).unflatten(0, (b, g)),
+            errors=errors.unflatten(0, (b, g)),
             weights=here.weights,
             misfits=here.misfits,
         )
@@ -328,19 +304,19 @@ class Clock(NamedTuple):
             return Clock(self.mean @ turned.T, turned @ self.spread @ turned.T)
 
 
-def spread_after(before: Tensor, after: Tensor, spread: Tensor) -> Tensor:
-    """Return the covariance (m 4 4) of views whose poses were `before` (m 3) and are `after` a step.
+def _on_track(guesses: Guesses, *, closely: bool) -> Guesses:
+    """Return guesses (b g) after their views were found, with what is known of them from all views so far."""
+    b, g = guesses.weights.shape
+    parts = guesses.views[..., :3], guesses.expected, guesses.momenta, guesses.errors
+    poses, momenta, errors = (
+        part.unflatten(0, (b, g)) for part in seen(*(part.flatten(0, 1) for part in parts), closely=closely)
+    )
+    views = torch.cat([poses, guesses.views[..., 3:]], dim=-1)
+    return guesses._replace(views=views, momenta=momenta, errors=errors)
 
-    Args:
-        before: (m 3).
-        after: (m 3).
-        spread: (m 4 4), the covariance of the views before. How the eye sways is another matter after a step.
-    """
-    away = after - before
-    slopes = torch.eye(3).to(spread).repeat(len(spread), 1, 1)
-    slopes[:, 0, 2], slopes[:, 1, 2] = -away[:, 1], away[:, 0]  # who looked elsewhere has gone elsewhere
-    with single_precision(spread.device):
-        poses = slopes @ spread[:, :3, :3] @ slopes.mT + torch.diag(spread.new_tensor(STEP_SPREAD).square())
-    whole = torch.diag(spread.new_tensor(PROPOSED_SPREAD).square()).repeat(len(spread), 1, 1)
-    whole[:, :3, :3] = poses
-    return whole
+
+def where_to_look(errors: Tensor) -> Tensor:
+    """Return the covariance (m 4 4) of views whose errors (m STATE_DIM STATE_DIM) these are, and a little more."""
+    spread = torch.diag(errors.new_tensor(PROPOSED_SPREAD).square()).repeat(len(errors), 1, 1)
+    spread[:, :3, :3] = errors[:, :3, :3] + torch.diag(errors.new_tensor(STEP_SPREAD).square())
+    return spread

@@ -15,13 +15,12 @@ from torch import Tensor, nn
 
 from ..config import DynamicsConfig
 from ..runtime import single_precision
-from ..types import NO_ACTION
 from .layers import table
 from .walls import Walls
 
 HISTORY = 5  # actions
 TURNED = 3  # of them, the last, say how far the player turns: keys that are held turn faster
-MOMENTUM_DIM = 2 + 1 + 2
+MOMENTUM_DIM = 2 + 2
 STEP_SCALE = (0.02, 0.02, 0.2)  # of half a map and of a radian: a step's length, about
 KEY_SCALE = 20.0  # of what is learnt of keys and of friction, in one unit of it
 STILL = 1 / 16  # of the game's units a tic: who is not pushed and slower along both axes stands (Doom's `STOPSPEED`)
@@ -31,8 +30,8 @@ EPSILON = 1e-6
 class EgoMotion(nn.Module):
     """Poses and actions -> poses one step later. See `Belief` for what a pose is.
 
-    A momentum (MOMENTUM_DIM) is what is known of how fast the player is: the step before, ahead and to the left as he
-    sees it now; 1 if that is known and 0 if not; and his speed now, likewise, in halves of the map a tic.
+    A momentum (MOMENTUM_DIM) is the step before and how fast the player is now, in halves of the map a tic, both ahead
+    and to the left as he sees it now.
     """
 
     still: Tensor
@@ -60,8 +59,8 @@ class EgoMotion(nn.Module):
         """
         with single_precision(poses.device):
             poses, momenta = poses.float(), momenta.float()
-            heading, known = poses[:, 2], momenta[:, 2:3]
-            speed = turn(known * momenta[:, 3:], heading)  # as the map has it
+            heading = poses[:, 2]
+            speed = turn(momenta[:, 2:], heading)  # as the map has it
             place, angle, push = self.walls.outside(poses[:, :2]), self.turned(told), self.push(told[:, -1])
             glides = (push.norm(dim=-1) < self.still).unsqueeze(-1)
             for tic in range(self.tics):
@@ -70,9 +69,7 @@ class EgoMotion(nn.Module):
                 stands = glides & (speed.abs() < self.still).all(-1, keepdim=True)
                 speed = torch.where(stands, 0.0, speed * self.kept)
             after = torch.cat([place, (heading + angle).unsqueeze(-1)], dim=-1)
-            told_all = (told != NO_ACTION).all(1, keepdim=True)
-            known = torch.maximum(known, told_all.to(known.dtype))
-            return after, torch.cat([last_step(poses, after), known, turn(speed, -after[:, 2])], dim=-1)
+            return after, torch.cat([last_step(poses, after), turn(speed, -after[:, 2])], dim=-1)
 
     @property
     def keys(self) -> list[nn.Parameter]:
@@ -111,17 +108,12 @@ class EgoMotion(nn.Module):
             for tic in range(self.tics):
                 speed = speed + turn(self.push(told[:, -1]), before[:, 2] + angle * ((tic + 1) / self.tics))
                 gone, speed = gone + speed, speed * self.kept
-            speed = speed + self.faster(poses[:, :2] - before[:, :2] - gone)
+            glided = sum(self.kept**tic for tic in range(self.tics))
+            speed = speed + (poses[:, :2] - before[:, :2] - gone) / glided * self.kept**self.tics
             pushes = self.push(torch.arange(len(self.pushes), device=poses.device))
             fastest = pushes.norm(dim=-1).max() / (1 - self.kept)
             speed = speed * (fastest / speed.norm(dim=-1, keepdim=True).clamp(min=EPSILON)).clamp(max=1)
-            step = last_step(before, poses)
-            return torch.cat([step, torch.ones_like(step[:, :1]), turn(speed, -poses[:, 2])], dim=-1)
-
-    def faster(self, farther: Tensor) -> Tensor:
-        """Return how much faster (m 2) a player is after a step that led so much farther (m 2) than expected."""
-        glided = sum(self.kept**tic for tic in range(self.tics))
-        return farther * (self.kept**self.tics / glided)
+            return torch.cat([last_step(before, poses), turn(speed, -poses[:, 2])], dim=-1)
 
 
 def moved(poses: Tensor, steps: Tensor) -> Tensor:

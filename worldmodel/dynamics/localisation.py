@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from ..runtime import single_precision
 from .ego_motion import MOMENTUM_DIM, shorter_turn
 from .radiance_field import RadianceField
+from .track import lost
 
 POINTS = 32  # to a side of the map: a pose is told by how near it is to points and to headings
 HEADINGS = 72  # 5 degrees apart
@@ -70,10 +71,10 @@ class Guesses(NamedTuple):
     """Views of b cameras, g of each, the likeliest first."""
 
     views: Tensor  # (b g 4)
-    before: Tensor  # (b g 3), the poses of the frame before; nan where they are not known
-    expected: Tensor  # (b g 3), the poses of this frame, before it was looked at; likewise
+    expected: Tensor  # (b g 3), their poses before the frame was looked at; nan where nothing was expected
     momenta: Tensor  # (b g MOMENTUM_DIM)
-    spreads: Tensor  # (b g 4 4), covariances
+    spreads: Tensor  # (b g 4 4), covariances of where to look for them
+    errors: Tensor  # (b g STATE_DIM STATE_DIM), covariances of poses and speeds, see `track.py`
     weights: Tensor  # (b g), logarithms of how likely they are
     misfits: Tensor  # (b g), mean squared differences from what is seen
 
@@ -133,8 +134,9 @@ def _proposals(
         momenta, weight = earlier.momenta[:, :1].expand(-1, few, -1), -NEWCOMER
     spread = torch.diag(poses.new_tensor(PROPOSED_SPREAD).square()).expand(b, few, 4, 4)
     nothing = poses.new_full((b, few), weight)
+    errors = lost(poses).expand(b, few, -1, -1)
     unknown = poses.new_full((b, few, 3), math.nan)
-    return Guesses(views, unknown, unknown, momenta, spread, nothing, misfits.gather(1, best))
+    return Guesses(views, unknown, momenta, spread, errors, nothing, misfits.gather(1, best))
 
 
 def _refined(

@@ -1,7 +1,7 @@
 """Before a belief learns anything else: how keys push and turn the player, and where walls are.
 
-Where nothing is in the way, a step follows exactly from a few numbers. So these are fitted to the walks that they
-explain best; walls are then where somebody was pushed and did not move.
+Where nothing is in the way, a step follows exactly from a few numbers. These are fitted to all walks, then to those
+that they explain best; walls are where somebody was pushed and did not move.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from ..types import NO_ACTION
 from .data import Windows, with_progress
 
 STEPS, STEPS_A_MINUTE = 900, 40  # at most, and of the training that follows: a twentieth of its time
-WALKS, WALKED = 1024, 3  # at once, and steps of each
+WALKS, WALKED = 256, 3  # at once, and steps of each
 RATE = 3e-3
 FORGOTTEN = 0.1  # walks whose actions are not told
-UNHINDERED = 0.7  # of the walks: those that are explained best
+UNHINDERED = 0.7  # of the walks: those that are explained best, once all have been explained as well as they can be
 BLOCKED = 0.03  # of the way that a push alone leads: who does not get so far along an axis is stopped
 PUSHED = 0.1  # of the strongest push, at least, leads across a line that stops somebody
 TOUCHES = 5  # of a line, at least
 
 
 def key_steps(training: TrainingConfig) -> int:
-    """Return how many steps to fit the keys before a run of so many minutes; see `fit_steps` of the motion."""
-    return int(min(STEPS, STEPS_A_MINUTE * training.minutes))
+    """Return how many steps to fit what keys do before a run of so many minutes; see `fit_steps` of the motion."""
+    return int(min(STEPS, training.motion_steps, STEPS_A_MINUTE * training.minutes))
 
 
 def fit_ego_motion(
@@ -69,7 +69,7 @@ def fit_ego_motion(
     optimizer = optim.Adam(ego_motion.keys, lr=RATE, betas=(0.9, 0.95), eps=1e-12)
     schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 - step / steps) ** 1.5)
     rng = np.random.default_rng([seed, 2])
-    for _ in with_progress(range(steps), "fitting the keys", visible=visible):
+    for step in with_progress(range(steps), "fitting the keys", visible=visible):
         if signals:
             raise KeyboardInterrupt(signal.Signals(signals[-1]).name)
         places = windows.draw(rng, WALKS)
@@ -77,8 +77,10 @@ def fit_ego_motion(
         told[torch.from_numpy(rng.random(len(places)) < FORGOTTEN)] = NO_ACTION
         poses = torch.stack([tracks[e][start + HISTORY - 2 : start + HISTORY + count] for e, start in places])
         errors = walk_errors(ego_motion, told.long().to(device), poses.to(device)).abs().mean((0, 2))
+        if step >= steps / 2:
+            errors = errors.topk(int(UNHINDERED * len(errors)), largest=False).values
         optimizer.zero_grad()
-        errors.topk(int(UNHINDERED * len(errors)), largest=False).values.mean().backward()
+        errors.mean().backward()
         optimizer.step()
         schedule.step()
     ego_motion.zero_grad(set_to_none=True)
@@ -123,16 +125,17 @@ def draw_walls(ego_motion: EgoMotion, tracks: Sequence[Tensor], actions: Sequenc
             axis, side = number // 2, 2 * (number % 2) - 1
             there = stopped[:, axis] & (wanted[:, axis].sign() == side)
             at.append(track[1:, axis][there])
-    lines = []
+    lines: list[Tensor] = []
     for axis in range(2):
-        ends = []
+        ends: list[tuple[float, int]] = []
         for side, parts in zip((-1, 1), touches[2 * axis :], strict=False):
-            at = torch.cat(parts)
-            ends += [(farthest, many) for farthest, many in _groups(at, near / 4, side) if many >= TOUCHES]
+            stops = _groups(torch.cat(parts), near / 4, side)
+            ends += [(farthest, many) for farthest, many in stops if many >= TOUCHES]
         most = sorted(ends, key=lambda end: end[1])[-LINES:]
         places = torch.tensor([place for place, _ in most], dtype=tracks[0].dtype)
         lines.append(torch.tensor([place for place, _ in _groups(places, near / 4, 0)]))
-    ego_motion.walls.draw(*lines, torch.cat([track[:, :2] for track in tracks]), near=near / 10)
+    visited = torch.cat([track[:, :2] for track in tracks])
+    ego_motion.walls.draw(lines[0], lines[1], visited, near=near / 10)
 
 
 def _groups(numbers: Tensor, near: float, side: int) -> list[tuple[float, int]]:
