@@ -17,6 +17,7 @@ from worldmodel.dynamics.localisation import (
     REFINE,
     Guesses,
     Whereabouts,
+    _kin,
     likelihood,
     localise,
     look_closely,
@@ -90,20 +91,23 @@ def test_of_several_places_the_one_that_shows_what_is_seen_is_likeliest() -> Non
         torch.testing.assert_close(found.weights.logsumexp(1), torch.zeros(1), atol=1e-5, rtol=0)
 
 
-def test_nothing_is_expected_of_a_newcomer() -> None:
-    """A guess that was looked for goes on from what was expected; one that is new is only seen, and may be fast."""
-    field = built()
-    view = torch.tensor([[[0.1, -0.2, 0.5, 0.0]] * 3])
-    painting = field.view(view[:, 0])
-    earlier = guessed(view, torch.zeros(1, 3))
-    for where, new in (((0.1, -0.2, 0.5), False), ((-0.4, 0.3, 2.0), True)):
-        there = torch.tensor([[[*where, 0.0]] * 3])
-        begun = earlier._replace(views=there, expected=there[..., :3])
-        found = localise(field, thought((0.1, -0.2, 0.5)), torch.zeros(1), begun, painting)
-        assert ((found.views[0, 0, :3] - view[0, 0, :3]).abs() < 0.03).all()
-        torch.testing.assert_close(found.errors[0, 0], lost(painting) * (1.0 if new else 0.01))
-        assert found.expected[0, 0].isnan().all() if new else torch.equal(found.expected[0, 0], there[0, 0, :3])
-        assert torch.equal(found.momenta[0, 0], earlier.momenta[0, 0])
+def test_a_newcomer_far_from_all_others_is_somebody_else() -> None:
+    """Of him nothing was expected, and he may be fast; one near another goes on from what was expected of that one."""
+    view = torch.tensor([0.1, -0.2, 6.2, 0.0])
+    others = torch.stack([view, view + torch.tensor([0.03, 0.02, 0.0, 0.0]), view + 1.0])
+    earlier = guessed(others.unsqueeze(0), torch.zeros(1, 3))
+    earlier = earlier._replace(momenta=torch.arange(3.0).view(1, 3, 1).expand_as(earlier.momenta))
+    offsets = torch.tensor(
+        [[0.01, 0.0, -2 * math.pi, 0.0], [0.02, 0.02, 0.0, 0.0], [0.0, 0.0, 0.4, 0.0], [0.3, 0.0, 0.0, 0.0]]
+    )
+    new = guessed((view + offsets).unsqueeze(0), torch.zeros(1, 4))
+    new = new._replace(expected=torch.full((1, 4, 3), math.nan), errors=lost(view).expand(1, 4, -1, -1))
+    found = _kin(new, earlier)
+    assert torch.equal(found.expected[0, :2], others[:2, :3])
+    assert found.expected[0, 2:].isnan().all()
+    assert torch.equal(found.errors[0], torch.stack([0.01 * lost(view)] * 2 + [lost(view)] * 2))
+    assert found.momenta[0, :, 0].tolist() == [0.0, 1.0, 0.0, 0.0]  # strangers are about as fast as the likeliest
+    assert torch.equal(found.views, new.views)
 
 
 def test_a_closer_look_is_nearer() -> None:

@@ -86,6 +86,21 @@ def test_views_tell_a_pose_and_a_speed() -> None:
     assert (off[0][:, 3:].square().mean(0).sqrt() > 0.5 * PUSH / (1 - KEPT) * 0.1).all()  # one view tells no speed
 
 
+def test_a_surprise_says_that_less_is_known() -> None:
+    """A view about where it was expected makes errors smaller; one far off makes them larger, without it being lost."""
+    expected, momentum = torch.tensor([[0.1, 0.2, 0.3]]), torch.zeros(1, MOMENTUM_DIM)
+    errors = torch.diag(torch.tensor([1e-6, 1e-6, 1e-5, 1e-6, 1e-6])).unsqueeze(0)
+    spreads = []
+    for away in (0.0, 0.001, 0.03):
+        poses, _, found = seen(expected + away, expected, momentum, errors, closely=True)
+        assert ((poses - expected) >= 0).all()
+        assert ((poses - expected) <= away).all()
+        spreads.append(found.diagonal(dim1=1, dim2=2)[0])
+    assert torch.equal(spreads[0], spreads[1])
+    assert (spreads[1] < errors[0].diagonal() * 1.001).all()
+    assert (spreads[2] > 5 * errors[0].diagonal()).all()
+
+
 def test_a_heading_is_off_by_the_shorter_way() -> None:
     """A view that was found a full turn away was found where it was expected."""
     momentum, errors = torch.zeros(1, MOMENTUM_DIM), 1e-4 * torch.eye(STATE_DIM).unsqueeze(0)

@@ -31,6 +31,7 @@ FIRST_PROPOSALS, PROPOSALS = 16, 8  # for the first frame, and for every other
 FIRST_NEW, NEW = 6, 3  # of them are looked at more closely
 KEPT = 3  # guesses
 PROPOSED_SPREAD = (0.026, 0.026, 0.036, 0.07)  # of a view that is proposed
+ASTRAY, ASTRAY_TURN = 0.032, 0.35  # from where a player was expected he is not found: that was somebody else
 NEWCOMER = 4.0  # nats that a proposal is less likely than what was thought of before, all of it together
 SHARPNESS, LEAST_MISFIT = 10.0, 0.004  # a misfit is by its power so much less likely, if it is not less than that
 NETWORK = 0.7  # the power of the network's opinion
@@ -128,15 +129,31 @@ def _proposals(
     misfits, nearest = misfit(field, views.flatten(1, 2), paintings, PROPOSE).unflatten(1, (number, -1)).min(-1)
     best = (NETWORK * logs - SHARPNESS * (misfits + LEAST_MISFIT).log()).topk(few).indices
     views = _pick(views.gather(2, nearest[..., None, None].expand(-1, -1, 1, 4)).squeeze(2), best)
-    if earlier is None:
-        momenta, weight = poses.new_zeros(b, few, MOMENTUM_DIM), 0.0
-    else:
-        momenta, weight = earlier.momenta[:, :1].expand(-1, few, -1), -NEWCOMER
     spread = torch.diag(poses.new_tensor(PROPOSED_SPREAD).square()).expand(b, few, 4, 4)
-    nothing = poses.new_full((b, few), weight)
-    errors = lost(poses).expand(b, few, -1, -1)
-    unknown = poses.new_full((b, few, 3), math.nan)
-    return Guesses(views, unknown, momenta, spread, errors, nothing, misfits.gather(1, best))
+    found = Guesses(
+        views=views,
+        expected=poses.new_full((b, few, 3), math.nan),
+        momenta=poses.new_zeros(b, few, MOMENTUM_DIM),
+        spreads=spread,
+        errors=lost(poses).expand(b, few, -1, -1),
+        weights=poses.new_full((b, few), 0.0 if earlier is None else -NEWCOMER),
+        misfits=misfits.gather(1, best),
+    )
+    return found if earlier is None else _kin(found, earlier)
+
+
+def _kin(found: Guesses, earlier: Guesses) -> Guesses:
+    """Return new guesses that go on from the nearest earlier one, if it is near enough to be the same player's."""
+    away = found.views.unsqueeze(2) - earlier.views.unsqueeze(1)
+    far = away[..., :2].norm(dim=-1) / ASTRAY + shorter_turn(away[..., 2]).abs() / ASTRAY_TURN
+    nearest = far.argmin(-1)
+    near = (far.amin(-1) < 1).unsqueeze(-1)
+    kin = earlier.pick(nearest)
+    return found._replace(
+        expected=torch.where(near, kin.expected, found.expected),
+        momenta=torch.where(near, kin.momenta, earlier.momenta[:, :1]),
+        errors=torch.where(near.unsqueeze(-1), kin.errors, found.errors),
+    )
 
 
 def _refined(

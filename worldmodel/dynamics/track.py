@@ -16,7 +16,7 @@ from ..types import NO_ACTION
 from .ego_motion import TURNED, EgoMotion, shorter_turn, turn
 
 STATE_DIM = 5  # x, y, heading, and the speed along x and along y
-LOST = (1.0, 1.0, 3.0, 0.006, 0.006)  # standard deviations: of who may be anywhere and in any hurry
+LOST = (1.0, 1.0, 3.0, 0.009, 0.009)  # standard deviations: of who may be anywhere and in any hurry
 VIEW_ERROR = (0.005, 0.005, 0.015)  # of a pose that a view was found from
 CLOSE_VIEW_ERROR = (0.0017, 0.0017, 0.006)  # the same by a closer look
 STEP_ERROR = (0.0003, 0.0003, 0.0005, 0.0001, 0.0001)  # of a step that is reckoned
@@ -67,6 +67,8 @@ def seen(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return poses, momenta and errors after views were found.
 
+    A view that is farther off than is likely says that all of it was known less well than was thought.
+
     Args:
         poses: (m 3), of the views.
         expected: (m 3), of the same before; nan where nothing was expected.
@@ -79,10 +81,12 @@ def seen(
     expected = torch.where(known, expected, poses)
     off = torch.cat([(poses - expected)[:, :2], shorter_turn((poses - expected)[:, 2:])], dim=-1)
     with single_precision(poses.device):
-        gain = torch.linalg.solve(errors[:, :3, :3] + noise, errors[:, :3]).mT
+        within = errors[:, :3, :3] + noise
+        gain = torch.linalg.solve(within, errors[:, :3]).mT
         change = (gain @ off.unsqueeze(-1)).squeeze(-1)
         less = errors - gain @ errors[:, :3]
-        less = (less + less.mT) / 2
+        surprise = (off * torch.linalg.solve(within, off)).sum(-1) / off.shape[1]
+        less = surprise.clamp(min=1).view(-1, 1, 1) * (less + less.mT) / 2
     found = expected + change[:, :3]
     speed = turn(momenta[:, 2:], expected[:, 2]) + change[:, 3:]
     step = momenta[:, :2] + turn(change[:, :2], -found[:, 2])
