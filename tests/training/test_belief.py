@@ -75,8 +75,9 @@ def test_a_known_belief_is_kept(tmp_path: Path) -> None:
     train_dynamics(make_stage(data, tokenizer, known, tmp_path / "codes"), known, tmp_path / "second")
     assert not (tmp_path / "second" / "belief").exists()
     tensors = [read(tmp_path / run, kind="dynamics").tensors for run in ("first", "second")]
-    for name in ("belief.seen.weight", "belief.extent", "belief.field.walls"):
+    for name in ("belief.seen.weight", "belief.extent", "belief.field.walls", "belief.ego_motion.pushes"):
         assert torch.equal(*(each[name] for each in tensors))
+        assert tensors[0][name].any()  # how the camera moves was fitted before the first step
     for changes in (
         {"init_only": "decoder."},
         {"init_only": "context.", "trained": "decoder."},
@@ -85,8 +86,11 @@ def test_a_known_belief_is_kept(tmp_path: Path) -> None:
         other = dataclasses.replace(known, **changes)  # type: ignore[arg-type]
         stage = make_stage(data, tokenizer, other, tmp_path / "codes")
         assert stage.belief_is_open
-        begun = stage.belief_stage().model.belief.state_dict()["seen.weight"]
-        assert torch.equal(begun, tensors[0]["belief.seen.weight"]) is ("train_belief" in changes)
+        belief_stage = stage.belief_stage()
+        assert (belief_stage.fit_steps == 0) is ("train_belief" in changes)
+        begun = belief_stage.model.belief.state_dict()
+        for name in ("seen.weight", "ego_motion.pushes"):
+            assert torch.equal(begun[name], tensors[0][f"belief.{name}"]) is ("train_belief" in changes)
 
 
 def test_a_known_map_stays_the_same_map(tmp_path: Path) -> None:
