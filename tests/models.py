@@ -26,9 +26,9 @@ def tiny_vae(**changes: object) -> VAE:
     return VAE(VAEConfig(**settings)).eval()  # type: ignore[arg-type]
 
 
-def tiny_dynamics(*, codebook: torch.Tensor | None = None, **changes: object) -> Dynamics:
+def tiny_dynamics(*, codebook: torch.Tensor | None = None, seed: int = 1, **changes: object) -> Dynamics:
     """A dynamics of an 8x8 grid of 16 codes whose every weight is random, also those that training starts at zero."""
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     settings: dict[str, object] = {
         "action_names": ACTION_NAMES,
         "frame_skip": 4,

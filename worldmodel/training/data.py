@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,8 +159,15 @@ def _encode_episode(dataset: EpisodeDataset, tokenizer: Tokenizer, index: int, c
         codes[start:stop] = grids[0].cpu().numpy()
 
 
-def with_progress(items: Sequence[int], text: str, *, visible: bool) -> Iterator[int]:
-    """Yield items, with a progress bar on stderr."""
+def with_progress(items: Sequence[int], text: str, *, visible: bool, signals: Sequence[int] = ()) -> Iterator[int]:
+    """Yield items, with a progress bar on stderr.
+
+    Raises:
+        KeyboardInterrupt: once there is a signal in `signals`, those that came so far.
+    """
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not visible) as bar:
-        yield from bar.track(items)
+        for item in bar.track(items):
+            if signals:
+                raise KeyboardInterrupt(signal.Signals(signals[-1]).name)
+            yield item

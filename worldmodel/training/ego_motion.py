@@ -6,7 +6,6 @@ that they explain best; walls are where somebody was pushed and did not move.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 
 import numpy as np
@@ -69,9 +68,7 @@ def fit_ego_motion(
     optimizer = optim.Adam(ego_motion.keys, lr=RATE, betas=(0.9, 0.95), eps=1e-12)
     schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 - step / steps) ** 1.5)
     rng = np.random.default_rng([seed, 2])
-    for step in with_progress(range(steps), "fitting the keys", visible=visible):
-        if signals:
-            raise KeyboardInterrupt(signal.Signals(signals[-1]).name)
+    for step in with_progress(range(steps), "fitting the keys", visible=visible, signals=signals):
         places = windows.draw(rng, WALKS)
         told = torch.from_numpy(np.stack([actions[e][start : start + HISTORY + count - 1] for e, start in places]))
         told[torch.from_numpy(rng.random(len(places)) < FORGOTTEN)] = NO_ACTION

@@ -6,7 +6,6 @@ compared at first, in which everything is near, and finer ones one after the oth
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 
 import numpy as np
@@ -86,9 +85,7 @@ def fit_motion(
         optimizer, lambda step: min(1.0, (step + 1) / WARMUP, 2 * (1 - step / steps))
     )
     rng = np.random.default_rng([seed, 1])
-    for step in with_progress(range(steps), "fitting the motion", visible=visible):
-        if signals:
-            raise KeyboardInterrupt(signal.Signals(signals[-1]).name)
+    for step in with_progress(range(steps), "fitting the motion", visible=visible, signals=signals):
         codes, actions = (part.to(model.device) for part in clips.read(clips.training.draw(rng, BATCH)))
         _forget(actions, rng)
         before, after = model.paint(codes[:, -2:]).unbind(1)
