@@ -18,7 +18,7 @@ from ..dynamics.walls import LINES
 from ..types import NO_ACTION
 from .data import Windows, with_progress
 
-STEPS, STEPS_A_MINUTE = 900, 40  # at most, and of the training that follows: a twentieth of its time
+STEPS, STEPS_A_MINUTE = 300, 40  # at most, and of the training that follows: a twentieth of its time
 WALKS, WALKED = 256, 3  # at once, and steps of each
 RATE = 3e-3
 FORGOTTEN = 0.1  # walks whose actions are not told
