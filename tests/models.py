@@ -6,6 +6,7 @@ import torch
 
 from worldmodel.config import DynamicsConfig, TokenizerConfig, VAEConfig
 from worldmodel.dynamics.model import Dynamics
+from worldmodel.dynamics.radiance_field import GRID_SCALE, RadianceField
 from worldmodel.tokenizer.model import Tokenizer
 from worldmodel.tokenizer.vae import VAE
 
@@ -24,6 +25,13 @@ def tiny_vae(**changes: object) -> VAE:
     torch.manual_seed(0)
     settings = {"frame_size": 32, "latent_dim": 8, "hidden_dim": 16, "residual_dim": 8} | changes
     return VAE(VAEConfig(**settings)).eval()  # type: ignore[arg-type]
+
+
+def enclose(field: RadianceField) -> None:
+    """Put solid walls around a quarter of a field's map: rays through a fog take long."""
+    line = torch.linspace(-1, 1, field.grid)
+    x, y = torch.meshgrid(line, line, indexing="ij")
+    field.density.copy_(torch.where((x.abs() < 0.5) & (y.abs() < 0.5), -0.5, 2.0).reshape(-1, 1) / GRID_SCALE)
 
 
 def tiny_dynamics(*, codebook: torch.Tensor | None = None, seed: int = 1, **changes: object) -> Dynamics:
@@ -47,7 +55,7 @@ def tiny_dynamics(*, codebook: torch.Tensor | None = None, seed: int = 1, **chan
         "pose": True,
         "belief_dim": 16,
         "field_dim": 16,
-        "field_grid": 8,
+        "field_grid": 32,
     }
     config = DynamicsConfig(**(settings | changes))  # type: ignore[arg-type]
     if codebook is None:
@@ -58,5 +66,7 @@ def tiny_dynamics(*, codebook: torch.Tensor | None = None, seed: int = 1, **chan
             # A pose that jumps with every rounding is no test of others; its colours may be as they are.
             still = name.startswith("belief.") and not name.startswith(("belief.field.wall.", "belief.field.plane."))
             parameter.add_(torch.randn_like(parameter) * (0.01 if still else 0.2))
+        if dynamics.belief is not None:
+            enclose(dynamics.belief.field)
         dynamics.show(torch.rand(config.codebook_size, config.cell, config.cell, 3))
     return dynamics
