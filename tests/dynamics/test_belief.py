@@ -7,12 +7,15 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from tests.dynamics.test_radiance_field import colourful, room, tiny_field
 from tests.models import tiny_dynamics
 from worldmodel.dynamics.belief import FADING, STEP_SPREAD, Belief, Clock, Memory, where_to_look
-from worldmodel.dynamics.ego_motion import STILL
-from worldmodel.dynamics.localisation import PROPOSED_SPREAD
+from worldmodel.dynamics.ego_motion import HISTORY, STILL
+from worldmodel.dynamics.localisation import KEPT, PROPOSED_SPREAD
+from worldmodel.dynamics.track import step_on
+from worldmodel.types import NO_ACTION
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -90,6 +93,38 @@ def test_what_is_not_looked_at_is_doubted_more_and_more() -> None:
     torch.testing.assert_close(doubts[:, 2:], doubts[:, 1:2] + FADING * torch.arange(1, 4))
     certain = torch.isclose(memory.guesses.weights[:, 0], torch.zeros(2), atol=1e-4)
     assert ((doubts[:, 1] - memory.misfit < 1e-3) == certain).all()
+
+
+def test_who_looks_again_has_followed_all_that_was_possible() -> None:
+    """Blind steps are taken by the likeliest guess alone; where frames are looked at again, all guesses took them."""
+    belief = tiny_belief()
+    vectors = torch.randn(2, 6, 8, 8, 8, generator=GENERATOR)
+    paintings = torch.randn(2, 6, 3, 32, 32, generator=GENERATOR)
+    actions = torch.randint(4, (2, 6), generator=GENERATOR)
+    memory = Memory()
+    assert belief._caught_up(memory) is None
+    belief.follow(vectors[:, :5], paintings[:, :5], actions[:, :5], memory, seen=2)
+    memory.repeat(torch.tensor([1, 0, 1]))
+    alone, here = memory.guesses, memory.seen
+    assert alone is not None
+    assert here is not None
+    assert alone.weights.shape == (3, 1)
+    told = F.pad(actions[[1, 0, 1], :5], (HISTORY - 1, 0), value=NO_ACTION)
+    poses, momenta, errors = (each[0] for each in (here.views[..., :3], here.momenta, here.errors))
+    for t in range(1, 5):
+        rows = told[:1, t : t + HISTORY].expand(KEPT, -1)
+        poses, momenta, errors = step_on(belief.ego_motion, poses, rows, momenta, errors)
+    every = belief._caught_up(memory)
+    assert every is not None
+    torch.testing.assert_close(every.views[0, :, :3], poses)
+    torch.testing.assert_close(every.momenta[0], momenta)
+    torch.testing.assert_close(every.errors[0], errors)
+    torch.testing.assert_close(every.spreads[0], where_to_look(errors))
+    torch.testing.assert_close(every.likeliest().views, alone.views)
+    belief.look_at(vectors[[1, 0, 1], 5], paintings[[1, 0, 1], 5], memory)
+    belief.take_in(vectors[[1, 0, 1], 5], paintings[[1, 0, 1], 5], actions[[1, 0, 1], 5], memory, real=True)
+    assert memory.way is not None
+    assert memory.way.shape[1] == 1
 
 
 def test_the_outlook_of_known_views_doubts_as_much_as_they_misfit() -> None:

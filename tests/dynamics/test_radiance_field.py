@@ -10,7 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.models import tiny_dynamics
-from worldmodel.dynamics.radiance_field import DENSITY_SCALE, GRID_SCALE, REACH, RadianceField, _distances
+from worldmodel.dynamics.radiance_field import (
+    DENSITY_SCALE,
+    GRID_SCALE,
+    REACH,
+    UNSEEN,
+    RadianceField,
+    _distances,
+)
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -43,8 +50,8 @@ def traced(field: RadianceField, views: Tensor) -> tuple[Tensor, Tensor]:
     """Return where each column's ray ends (m columns), and how open the way is to each block (m columns rows)."""
     columns = torch.arange(field.columns).expand(len(views), -1)
     rows = torch.arange(field.rows).expand(len(views), field.columns, -1)
-    walls, _, open_share = field._trace(views, columns, rows, None)
-    return walls[:, :, 0, -4], open_share.squeeze(-1)
+    sight = field._trace(views, columns, rows, None)
+    return sight.distance.squeeze(-1), sight.open_share
 
 
 def test_rays_end_at_the_walls() -> None:
@@ -173,6 +180,28 @@ def test_a_surveyed_map_is_traced_to_the_same_walls() -> None:
     assert not torch.equal(quick, slow)
     assert (quick - slow).square().mean() < 0.05 * slow.var()
     assert torch.equal(field(views, columns, rows), slow)  # who is not in a hurry does not use it
+
+
+def test_what_is_not_seen_is_not_painted() -> None:
+    """Without gradients only what shows is painted, and the picture is the same: of a room, a fog, and nothing."""
+    field = colourful(room(tiny_field(field_grid=128)))
+    views = torch.tensor([[0.1, -0.2, 0.4, 0.0], [-0.3, 0.1, 2.0, 0.05]])
+    columns = torch.arange(field.columns).expand(2, -1)
+    rows = torch.arange(field.rows).expand(2, field.columns, -1)
+    painted: list[int] = []
+    for painter in (field.wall, field.plane):
+        painter.register_forward_hook(lambda module, inputs, out: painted.append(out.shape[:-1].numel()))
+    for fog in (False, True):
+        if fog:
+            field.density.zero_()
+        whole = field(views, columns, rows)
+        shares = field._trace(views, columns, rows, None).open_share
+        painted.clear()
+        with torch.no_grad():
+            torch.testing.assert_close(field(views, columns, rows), whole, atol=1e-5, rtol=0)
+            assert sum(painted) == (shares > UNSEEN).sum() + (1 - shares > UNSEEN).sum()
+            assert sum(painted) < 1.7 * shares.numel() or fog
+            assert field(views, columns, rows[..., :0]).shape == (2, field.columns, 0, whole.shape[-1])
 
 
 def test_a_fog_is_not_traced_quickly() -> None:

@@ -61,8 +61,10 @@ class Memory:
     """What a belief keeps between frames: where it thinks it is, and all that it needs to go on from there."""
 
     beliefs: Tensor | None = None  # (b d), after the last frame that was looked at; None before the first
-    guesses: Guesses | None = None  # from where the frame that comes next is seen
+    guesses: Guesses | None = None  # from where the frame that comes next is seen; blindly, the likeliest alone
     told: Tensor | None = None  # (b HISTORY-1), the last actions
+    seen: Guesses | None = None  # from where the last frame that was looked at is seen
+    way: Tensor | None = None  # (b n HISTORY), the actions before each step that was taken since
     clock: Clock | None = None  # at that frame
     misfit: Tensor | None = None  # (b), of the frames that were looked at, the newest most
     doubt: Tensor | None = None  # (b), of that frame
@@ -158,7 +160,7 @@ class Belief(nn.Module):
         nothing = torch.full((len(vectors),), NO_ACTION, device=vectors.device)
         before = nothing if memory.told is None else memory.told[:, -1]
         memory.beliefs = self(vectors.unsqueeze(1), before.unsqueeze(1), memory.beliefs)[:, 0]
-        earlier = memory.guesses
+        earlier = self._caught_up(memory)
         clock = Clock.unknown(painting) if memory.clock is None else memory.clock
         momenta = painting.new_zeros(len(painting), MOMENTUM_DIM) if earlier is None else earlier.momenta[:, 0]
         eye = clock.sway(self.field.swing(momenta[:, :2]))
@@ -181,25 +183,55 @@ class Belief(nn.Module):
         assert memory.doubt is not None
         earlier = actions.new_full((len(actions), HISTORY - 1), NO_ACTION) if memory.told is None else memory.told
         told = torch.cat([earlier, actions.unsqueeze(1)], dim=1)
-        here = memory.guesses
-        b, g = here.weights.shape
-        before = here.views[..., :3].flatten(0, 1)
-        rows = told.repeat_interleave(g, 0), here.momenta.flatten(0, 1), here.errors.flatten(0, 1)
-        poses, momenta, errors = step_on(self.ego_motion, before, *rows)
-        memory.doubt = memory.doubt if memory.looked else memory.doubt + FADING
+        if memory.looked:
+            memory.seen, memory.way = memory.guesses, told.unsqueeze(1)
+            there = self._step(memory.guesses, told)
+        else:
+            assert memory.way is not None
+            memory.way = torch.cat([memory.way, told.unsqueeze(1)], dim=1)
+            there = self._step(memory.guesses.likeliest(), told, blindly=True)
+            memory.doubt = memory.doubt + FADING
         memory.told, memory.clock, memory.looked = told[:, 1:], memory.clock.later(self.rate), False
-        swings = self.field.swing(momenta[:, :2]).unflatten(0, (b, g))
-        eye = memory.clock.sway(swings).unsqueeze(-1)
-        memory.guesses = Guesses(
-            views=torch.cat([poses.unflatten(0, (b, g)), eye], dim=-1),
+        memory.guesses = self._raise_eye(there, memory.clock)
+        return Outlook(memory.guesses.views[:, 0], memory.doubt)
+
+    def _step(self, guesses: Guesses, told: Tensor, *, blindly: bool = False) -> Guesses:
+        """Return guesses (b g) one step later, after actions (b HISTORY); the eye's height is as it was.
+
+        Blindly, errors stay as they were as well: nobody asks for them before a frame is looked at again.
+        """
+        b, g = guesses.weights.shape
+        poses, momenta, errors = (
+            each.flatten(0, 1) for each in (guesses.views[..., :3], guesses.momenta, guesses.errors)
+        )
+        rows = told.repeat_interleave(g, 0)
+        if blindly:
+            poses, momenta = self.ego_motion(poses, rows, momenta)
+        else:
+            poses, momenta, errors = step_on(self.ego_motion, poses, rows, momenta, errors)
+        return guesses._replace(
+            views=torch.cat([poses.unflatten(0, (b, g)), guesses.views[..., 3:]], dim=-1),
             expected=poses.unflatten(0, (b, g)),
             momenta=momenta.unflatten(0, (b, g)),
             spreads=where_to_look(errors).unflatten(0, (b, g)),
             errors=errors.unflatten(0, (b, g)),
-            weights=here.weights,
-            misfits=here.misfits,
         )
-        return Outlook(memory.guesses.views[:, 0], memory.doubt)
+
+    def _raise_eye(self, guesses: Guesses, clock: Clock) -> Guesses:
+        """Return guesses (b g) with the eye as high as it is at that time."""
+        swings = self.field.swing(guesses.momenta[..., :2].flatten(0, 1)).unflatten(0, guesses.weights.shape)
+        return guesses._replace(views=torch.cat([guesses.views[..., :3], clock.sway(swings).unsqueeze(-1)], dim=-1))
+
+    def _caught_up(self, memory: Memory) -> Guesses | None:
+        """Return all guesses at the frame that is looked at now: the likeliest alone may have gone on without them."""
+        if memory.way is None or memory.way.shape[1] == 1:
+            return memory.guesses
+        assert memory.seen is not None
+        assert memory.clock is not None
+        guesses = memory.seen
+        for told in memory.way.unbind(1):
+            guesses = self._step(guesses, told)
+        return self._raise_eye(guesses, memory.clock)
 
     def follow(
         self, vectors: Tensor, paintings: Tensor, actions: Tensor, memory: Memory, *, seen: int | None = None

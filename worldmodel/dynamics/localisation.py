@@ -83,6 +83,10 @@ class Guesses(NamedTuple):
         """Return some of the guesses: (b k)."""
         return Guesses(*(_pick(part, which) for part in self))
 
+    def likeliest(self) -> Guesses:
+        """Return the first alone."""
+        return Guesses(*(part[:, :1] for part in self))
+
     def joined(self, other: Guesses) -> Guesses:
         """Return both."""
         return Guesses(*(torch.cat(parts, dim=1) for parts in zip(self, other, strict=True)))

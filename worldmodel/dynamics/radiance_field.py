@@ -41,6 +41,8 @@ TEXTURE_WAVES = (1, 2, 4, 8, 16)  # up a wall, in 1 / 6.25 of the eye's height
 EYE_WAVES = 2 * math.pi / 6.25
 SWAY_DIM, SWAY_SCALE = 24, 0.07
 EPSILON = 1e-9
+UNSEEN = 1e-6  # share of a colour
+AT_ONCE = 2048  # lines of sight are painted: more do not fit a CPU's caches
 
 
 class Survey(NamedTuple):
@@ -49,6 +51,30 @@ class Survey(NamedTuple):
     clear: Tensor  # how many cells a ray may go on from there, whatever its direction; at least 1
     depth: Tensor  # the optical depth of a cell, 0 where it is clear
     solid: bool = True  # whether rays so traced show what the slow ones do; in a fog they do not
+
+
+class Sight(NamedTuple):
+    """What is met by the rays of r columns of m views, and by the lines of sight to k blocks of each."""
+
+    held: Tensor  # (m r c), of the wall where the ray ends
+    distance: Tensor  # (m r 1), to it
+    across: Tensor  # (m r 1), the ray's slope to the right
+    slope: Tensor  # (m r k), of the line of sight, upwards
+    height: Tensor  # (m r k), where it meets the wall, in heights of the eye
+    reach: Tensor  # (m r k), how far it is to the floor or ceiling
+    x: Tensor  # (m r k), of that place
+    y: Tensor
+    open_share: Tensor  # (m r k), how much of what lies there is seen
+
+    def each(self, *numbers: Tensor) -> Tensor:
+        """Return numbers (m r k) or (m r 1) of the lines of sight together: (m r k n)."""
+        return torch.stack([number.expand(self.height.shape) for number in numbers], dim=-1)
+
+    def of(self, which: Tensor) -> Sight:
+        """Return some lines of sight, by their numbers (n): each as if of a view of its own, (n 1 1)."""
+        rays = which // self.height.shape[-1]
+        of_rays = (part.flatten(0, 1)[rays].unsqueeze(1) for part in self[:3])
+        return Sight(*of_rays, *(part.flatten()[which].view(-1, 1, 1) for part in self[3:]))
 
 
 class RadianceField(nn.Module):
@@ -126,9 +152,44 @@ class RadianceField(nn.Module):
             quick: trace rays by the survey, if it can be: not quite the same picture, in half the time.
         """
         with single_precision(views.device):
-            walls, planes, open_share = self._trace(views.float(), columns, rows, generator, quick)
-        painted: Tensor = self.plane(planes).float() * open_share + self.wall(walls).float() * (1 - open_share)
-        return painted
+            sight = self._trace(views.float(), columns, rows, generator, quick)
+        if torch.is_grad_enabled() or views.is_meta:
+            share = sight.open_share.unsqueeze(-1)
+            return self._planes(sight) * share + self._walls(sight) * (1 - share)
+        return self._seen(sight)
+
+    def _seen(self, sight: Sight) -> Tensor:
+        """Return the same as `forward`. Most blocks show either a wall or what lies before it: only that is painted."""
+        painted = sight.held.new_zeros(sight.height.numel(), 3 * self.block**2)
+        for paint, shares in ((self._planes, sight.open_share), (self._walls, 1 - sight.open_share)):
+            shares = shares.flatten()
+            seen = (shares > UNSEEN).nonzero().squeeze(1)
+            for some in seen.split(AT_ONCE if seen.device.type == "cpu" else max(1, len(seen))):
+                painted[some] += shares[some, None] * paint(sight.of(some)).flatten(0, 2)
+        return painted.unflatten(0, sight.height.shape)
+
+    def _walls(self, sight: Sight) -> Tensor:
+        """Return the colours of walls where lines of sight (m r k) meet them: (m r k 3*block*block)."""
+        with single_precision(sight.held.device):
+            height = sight.height
+            phases = height.unsqueeze(-1) * (EYE_WAVES * height.new_tensor(TEXTURE_WAVES))
+            stands = sight.held.unsqueeze(-2).expand(*height.shape, -1)
+            nearness = 1 / (sight.distance + 0.1)
+            others = sight.each(height, sight.distance, nearness, sight.slope / 8, sight.across)
+            known = torch.cat([stands, phases.sin(), phases.cos(), others], dim=-1)
+        colours: Tensor = self.wall(known).float()
+        return colours
+
+    def _planes(self, sight: Sight) -> Tensor:
+        """Return the colours of the floor or ceiling where lines of sight (m r k) meet it: (m r k 3*block*block)."""
+        with single_precision(sight.held.device):
+            below = (sight.slope < 0).unsqueeze(-1)
+            floor, ceiling = (self._read(grid, sight.x, sight.y) for grid in (self.floor, self.ceiling))
+            nearness = 1 / (sight.reach + 0.1)
+            others = sight.each(sight.reach, nearness, sight.slope / 8, sight.across)
+            known = torch.cat([floor * below, ceiling * ~below, others], dim=-1)
+        colours: Tensor = self.plane(known).float()
+        return colours
 
     def view(self, views: Tensor) -> Tensor:
         """Return whole views (m 4) as paintings: (m 3 H W)."""
@@ -164,7 +225,7 @@ class RadianceField(nn.Module):
 
     def _trace(
         self, views: Tensor, columns: Tensor, rows: Tensor, generator: torch.Generator | None, quick: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> Sight:
         """Return what is known of the wall and of the floor or ceiling behind each block, and how open the way is."""
         x, y, heading, eye = (views[:, i, None, None] for i in range(4))
         across = (self.spread * ((columns + 0.5) / (self.columns / 2) - 1)).unsqueeze(-1)  # (m r 1)
@@ -182,27 +243,20 @@ class RadianceField(nn.Module):
         distance = (weights * places).sum(-1, keepdim=True)
 
         up = self.tilt * (1 - (rows + 0.5) / (self.rows / 2)) + self.horizon  # (m r k), a slope
-        below = up < 0
         ceiling = (self.room + self.higher(held) - 1 - eye).clamp(min=0.05)
-        away = torch.where(below, 1 + eye, ceiling) / up.abs().clamp(min=1e-2)
+        away = torch.where(up < 0, 1 + eye, ceiling) / up.abs().clamp(min=1e-2)
         reach = (away / ahead).clamp(max=FAR)  # where the line of sight meets the floor or the ceiling
-        open_share = torch.exp(-_between(reach, edges, depths)).unsqueeze(-1)
-        there = x + cos * reach, y + sin * reach
-        lies = (
-            self._read(self.floor, *there) * below.unsqueeze(-1),
-            self._read(self.ceiling, *there) * ~below.unsqueeze(-1),
+        return Sight(
+            held=held,
+            distance=distance,
+            across=across,
+            slope=up,
+            height=up * distance * ahead + eye,
+            reach=reach,
+            x=x + cos * reach,
+            y=y + sin * reach,
+            open_share=torch.exp(-_between(reach, edges, depths)),
         )
-        height = up * distance * ahead + eye
-        phases = height.unsqueeze(-1) * (EYE_WAVES * height.new_tensor(TEXTURE_WAVES))
-
-        def each(*numbers: Tensor) -> Tensor:
-            return torch.stack([number.expand(height.shape) for number in numbers], dim=-1)
-
-        slope = up / 8
-        stands = held.unsqueeze(-2).expand(*height.shape, -1)
-        walls = [stands, phases.sin(), phases.cos(), each(height, distance, 1 / (distance + 0.1), slope, across)]
-        planes = [*lies, each(reach, 1 / (reach + 0.1), slope, across)]
-        return torch.cat(walls, dim=-1), torch.cat(planes, dim=-1), open_share
 
     @torch.no_grad()
     def _samples(
@@ -295,5 +349,5 @@ def perceptron(*widths: int) -> nn.Sequential:
     """Return linear layers between `widths` with ReLUs between them."""
     parts: list[nn.Module] = []
     for before, after in itertools.pairwise(widths):
-        parts += [nn.Linear(before, after), nn.ReLU()]
+        parts += [nn.Linear(before, after), nn.ReLU(inplace=True)]
     return nn.Sequential(*parts[:-1])

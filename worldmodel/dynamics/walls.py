@@ -102,15 +102,16 @@ class Walls(nn.Module):
 
         A way that meets none, and ends in one all the same, is stopped where it begins along both.
         """
-        shares = []
+        shares, cells = [], self._cells(places)
         for axis in range(2):
             step = way[:, axis]
-            ahead, behind = (self._neighbour(self._cells(places), axis, side)[0] for side in (1, -1))
-            share = (torch.where(step > 0, ahead, behind) - places[:, axis]) / step
+            side = torch.where(step > 0, 1, -1)
+            line, _ = self._neighbour(cells, axis, side)
+            share = (line - places[:, axis]) / step
             at = self._cells(places + share.nan_to_num(0.0, 0.0, 0.0).unsqueeze(-1) * way)
-            at[:, axis] = self._cells(places)[:, axis]
-            (_, ahead_free), (_, behind_free) = (self._neighbour(at, axis, side) for side in (1, -1))
-            hit = (step != 0) & (share <= 1) & ~torch.where(step > 0, ahead_free, behind_free)
+            at[:, axis] = cells[:, axis]
+            _, passable = self._neighbour(at, axis, side)
+            hit = (step != 0) & (share <= 1) & ~passable
             shares.append(torch.where(hit, share.clamp(min=0), math.inf))
         both = torch.stack(shares, dim=-1)
         first = both.amin(-1)
@@ -122,10 +123,14 @@ class Walls(nn.Module):
         found = [torch.bucketize(places[:, axis].contiguous(), self.lines[axis], right=True) for axis in range(2)]
         return torch.stack(found, dim=-1)
 
-    def _neighbour(self, cells: Tensor, axis: int, side: int) -> tuple[Tensor, Tensor]:
-        """Return where the border of cells (m 2) towards one side of an axis is, and whether it can be passed: (m)."""
+    def _neighbour(self, cells: Tensor, axis: int, side: int | Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the border of cells (m 2) towards one side of an axis is, and whether it can be passed: (m).
+
+        The side is -1 or 1, the same for all or int64 (m).
+        """
+        side = torch.as_tensor(side, device=cells.device)
         number = cells[:, axis] + side
-        border = cells[:, axis] if side > 0 else number
+        border = torch.maximum(cells[:, axis], number) - 1
         other = cells.clone()
         other[:, axis] = number.clamp(0, LINES)
         line = self.lines[axis][border.clamp(0, LINES - 1)]
