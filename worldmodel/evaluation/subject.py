@@ -26,7 +26,7 @@ class Recordings:
     """Held-out recordings, and how thoroughly something is asked about them."""
 
     dataset: EpisodeDataset
-    num_clips: int = 128
+    num_clips: int = 40
     context: int = 6
     seed: int = 0
     quick: bool = False  # a tenth of the work: enough to see that it works, too noisy to compare
