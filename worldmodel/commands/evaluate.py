@@ -38,7 +38,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     p.add_argument("--data", metavar="DIR", help="held-out episodes (default: the ones that ship with the package)")
     p.add_argument("--out", type=Path, default=Path("evaluated"), metavar="DIR", help="of the numbers and the page")
     p.add_argument("--only", metavar="PART,PART", help="ask only these questions, e.g. fidelity,control")
-    p.add_argument("--clips", type=int, default=40, metavar="N", help="how many clips to draw at most; 128 take three times as long")
+    p.add_argument("--clips", type=int, default=40, metavar="N", help="how many clips to draw at most")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of the clips and of the imagination")
     p.add_argument("--quick", action="store_true", help="a tenth of the work: to see that it works, not to compare")
     p.add_argument(
