@@ -44,7 +44,8 @@ def random_clips(model: Dynamics | Tokenizer, batch: int, clip: int, *, generato
 def frame_flops(model: Dynamics | Tokenizer, clip: int) -> float:
     """Return the FLOPs of the forward and the backward pass for each frame of clips of `clip` frames.
 
-    The model itself is left alone, and so are the generators of randomness.
+    Of what a belief paints all blocks count as both wall and plane. The model itself is left alone, and so are the
+    generators of randomness.
     """
     probe = copy.deepcopy(model)
     if isinstance(probe, Tokenizer):  # it looks at values, so one frame is really computed; no codebook moves in `eval`
