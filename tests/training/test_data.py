@@ -14,7 +14,15 @@ import worldmodel.training.data
 from tests.models import tiny_tokenizer
 from tests.worlds import record_toy
 from worldmodel.rollouts import EpisodeDataset
-from worldmodel.training.data import CodeClips, FrameClips, Windows, cached_codes, first_episodes, split_episodes
+from worldmodel.training.data import (
+    CodeClips,
+    FrameClips,
+    Windows,
+    cached_codes,
+    first_episodes,
+    held_out_clips,
+    split_episodes,
+)
 
 
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=8), clip=st.integers(1, 6), seed=st.integers(0, 1000))
@@ -41,6 +49,12 @@ def test_held_out_episodes_are_not_trained_on(count: int) -> None:
     assert len(held_out)
     if count > 1:
         assert sorted([*training, *held_out]) == list(range(count))
+
+
+@pytest.mark.parametrize(("minutes", "asked"), [(0.35, 3), (1.0, 3), (5.0, 10), (12.0, 24), (600.0, 24)])
+def test_a_short_run_asks_about_few_clips(minutes: float, asked: int) -> None:
+    """A minute's run is not followed by ten of asking; a long one asks about all."""
+    assert held_out_clips(24, minutes) == asked
 
 
 def test_code_clips_align_with_frames(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from ..dynamics.model import corrupt, forget
 from ..dynamics.motion import paint
 from ..rollouts import POSE, EpisodeDataset
 from ..types import NO_ACTION, ActionsBetween, Codes, FrameCodes
-from .data import CodeClips
+from .data import CodeClips, held_out_clips
 from .ego_motion import fit_ego_motion
 
 CLIPS, CLIP = 8, 17  # clips a step and process, and frames a clip
@@ -198,7 +198,7 @@ class BeliefStage:
     ) -> None:
         self.clips, self.poses, self.model, self.fingerprints = clips, poses, model, fingerprints
         self.batch, self.clip, self.seed, self.fit_steps = training.batch, training.clip, training.seed, fit_steps
-        places = clips.held_out.spread(HELD_OUT_CLIPS)
+        places = clips.held_out.spread(held_out_clips(HELD_OUT_CLIPS, training.minutes))
         self.held_out = (*clips.read(places), poses.read(places, training.clip))
 
     def begin(self, *, signals: Sequence[int], visible: bool) -> None:

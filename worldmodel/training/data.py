@@ -19,6 +19,7 @@ from ..runtime import autocast
 from ..tokenizer.model import Tokenizer
 
 HELD_OUT_EVERY = 50  # one episode in so many is kept from training, for the log's held-out numbers
+HELD_OUT_LEAST, HELD_OUT_A_MINUTE = 3, 2  # clips of these episodes, for each minute of a run
 ENCODED_AT_ONCE = 64
 
 
@@ -67,6 +68,11 @@ def split_episodes(count: int) -> tuple[np.ndarray, np.ndarray]:
         return every, every
     held_out = every % min(HELD_OUT_EVERY, count) == min(HELD_OUT_EVERY, count) - 1
     return every[~held_out], every[held_out]
+
+
+def held_out_clips(most: int, minutes: float) -> int:
+    """Return how many held-out clips to ask about: at most so many, fewer where asking would take longer than a run."""
+    return int(min(most, max(HELD_OUT_LEAST, HELD_OUT_A_MINUTE * minutes)))
 
 
 class FrameClips:

@@ -24,7 +24,7 @@ from ..simulator import Simulator
 from ..tokenizer.model import Tokenizer
 from ..types import NO_ACTION, Actions, Codes
 from .belief import BeliefModel, BeliefStage, Poses, belief_training, halved
-from .data import CodeClips, cached_codes, first_episodes, split_episodes
+from .data import CodeClips, cached_codes, first_episodes, held_out_clips, split_episodes
 from .ego_motion import key_steps
 from .loop import Progress, train
 from .motion import appearances, fit_motion, fit_steps
@@ -65,7 +65,8 @@ class DynamicsStage:
         codes = cached_codes(dataset, tokenizer, directory=cache, episodes=episodes)
         self.batch = training.batch
         self.clips = CodeClips(dataset, codes, clip=training.clip, episodes=episodes)
-        self.held_out = self.clips.read(self.clips.held_out.spread(HELD_OUT_CLIPS))
+        asked = held_out_clips(HELD_OUT_CLIPS, training.minutes)
+        self.held_out = self.clips.read(self.clips.held_out.spread(asked))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             self.model = Dynamics(config, tokenizer.codebook.vectors)
@@ -217,7 +218,7 @@ class DynamicsStage:
     def sheet(self, model: nn.Module, path: Path) -> None:
         """Draw held-out clips in pairs of rows: the real frames' reconstructions, then context and imagined."""
         assert isinstance(model, Dynamics)
-        codes, actions = (part[:: HELD_OUT_CLIPS // SHEET_CLIPS][:SHEET_CLIPS] for part in self.held_out)
+        codes, actions = (part[:: max(1, len(part) // SHEET_CLIPS)][:SHEET_CLIPS] for part in self.held_out)
         simulator = Simulator(self.tokenizer, model)
         simulator.reset_codes(codes[:, :SHEET_CONTEXT].to(model.device), actions[:, : SHEET_CONTEXT - 1])
         simulator.seed(0)
