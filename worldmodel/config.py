@@ -133,7 +133,8 @@ class DynamicsConfig:
     carried_dim: int = 64  # of what it says about a code
     pose: bool = False  # a belief of where the camera is; its recordings have to tell that
     belief_dim: int = 512  # of what is believed
-    trust: tuple[float, float] = (0.1, 1.0)  # in what is expected, after real and imagined frames, at a doubt of 1
+    # In what is expected, at a doubt of 1: after frames that are looked at, and after imagined ones or a close look.
+    trust: tuple[float, float] = (0.1, 1.0)
     field_dim: int = 96  # of what turns the map into colours
     field_grid: int = 512  # points to a side of the map
     action_history: int = 4  # actions that each frame is told: the last ones

@@ -200,6 +200,19 @@ def test_what_is_expected_counts_by_how_near_a_code_looks() -> None:
     torch.testing.assert_close(dynamics.to_patches((logits - without).argmax(-1)), evidence.argmax(-1))
 
 
+def test_a_close_look_is_trusted_like_imagination() -> None:
+    """After a frame that was looked at closely, what is expected counts as much as after an imagined one."""
+    dynamics = tiny_dynamics(trust=(2.0, 7.0))
+    for closely, imagined, certain in ((False, False, 2.0), (True, False, 7.0), (False, True, 7.0)):
+        cache = dynamics.new_cache()
+        dynamics.observe(CODES[:, 0], ACTIONS[:, 0], cache)
+        cache.belief.closely, cache.imagined = closely, imagined
+        trust = dynamics.observe(CODES[:, 1], ACTIONS[:, 1], cache)[..., -1]
+        assert cache.belief.doubt is not None
+        doubted = certain / cache.belief.doubt.clamp(LEAST_DOUBT, MOST_DOUBT)
+        torch.testing.assert_close(trust, doubted.unsqueeze(1).expand_as(trust))
+
+
 def test_without_poses_there_is_no_belief() -> None:
     """Nothing is expected, nothing is added, and nothing of it is in the checkpoint."""
     dynamics = tiny_dynamics(pose=False)

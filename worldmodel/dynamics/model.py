@@ -123,7 +123,8 @@ class Dynamics(nn.Module):
         expected, doubts = self.expect(codes, paintings, actions, seen, outlook, cache)
         features, displacement = self.context(patches, paintings, expected, actions, corruption, cache)
         blind = torch.arange(actions.shape[1]) >= (actions.shape[1] if seen is None else seen)
-        trust = doubts.new_tensor(self.config.trust)[blind.long()] / doubts.clamp(LEAST_DOUBT, MOST_DOUBT)
+        closely = cache is not None and cache.belief.closely
+        trust = doubts.new_tensor(self.config.trust)[(blind | closely).long()] / doubts.clamp(LEAST_DOUBT, MOST_DOUBT)
         trust = trust.unsqueeze(-1).unsqueeze(-1)
         cells = rearrange(
             expected, "b t c (h p i) (w q j) -> b t (h w) (p q c i j)", p=self.config.patch, q=self.config.patch,
@@ -137,7 +138,8 @@ class Dynamics(nn.Module):
 
         A code is the likelier the nearer it looks to what is expected at its place: minus the squared distance of the
         two per pixel value, times the trust in the belief. The product of the two opinions, the transformer's and the
-        map's (a product of experts, Hinton 2002). The trust is the less, the more is doubted.
+        map's (a product of experts, Hinton 2002). The trust is the less, the more is doubted, and after a close look it
+        is that in imagination: both times the map is the best there is to go by.
         """
         if self.belief is None:
             return None
