@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from worldmodel.training.log import Log
 
@@ -58,3 +60,28 @@ def test_an_invisible_process_writes_nothing(tmp_path: Path) -> None:
         log.evaluation(1, {"nats": 2.0})
     assert not list(tmp_path.iterdir())
     assert log.held_out == pytest.approx({"nats": 2.0})
+
+
+def test_asking_is_told_now_and_then(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Where there is no terminal, a long evaluation prints a line, and not another one at once."""
+    with Log(tmp_path, 0, visible=True) as log:
+        log.asking(1, 4)
+        log.asking(2, 4)
+    assert capfd.readouterr().err == "asking what is held out: 1 of 4\n"
+
+
+def test_a_terminal_shows_each_answer_below_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of the last steps stays, with one line below it that counts."""
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        "worldmodel.training.log.Console", lambda stderr: Console(file=screen, force_terminal=True, width=100)
+    )
+    with Log(tmp_path, 0, visible=True) as log:
+        log.step(1, {"total": 1.5}, frames=1, seconds=1.0, every=1, share=0.5)
+        for done in (1, 2):
+            screen.seek(0)
+            screen.truncate()
+            log.asking(done, 2)
+            assert "1.5" in screen.getvalue()
+            assert f"asking what is held out: {done} of 2" in screen.getvalue()
+        assert screen.getvalue().count("asking") == 1

@@ -33,6 +33,7 @@ from ..rollouts import POSE, EpisodeDataset
 from ..types import NO_ACTION, ActionsBetween, Codes, FrameCodes
 from .data import CodeClips, held_out_clips
 from .ego_motion import fit_ego_motion
+from .log import Report
 
 CLIPS, CLIP = 8, 17  # clips a step and process, and frames a clip
 SINGLES = 96  # frames a step and process from anywhere
@@ -229,7 +230,7 @@ class BeliefStage:
         losses = model(*(each.to(self.model.device) for each in inputs), generator=generator)
         return dict(vars(losses))
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
+    def evaluate(self, model: nn.Module, report: Report) -> dict[str, float]:
         """Return held-out errors of the expected paintings: of the next one, and of the last of a blind stretch.
 
         Beside each, the error of holding the last frame that was seen, and by how much the median clip is misplaced,
@@ -238,6 +239,7 @@ class BeliefStage:
         assert isinstance(model, BeliefModel)
         model.belief.field.explore()
         figures: dict[str, list[Tensor]] = {}
+        done, total = 0, len(self.held_out[0])
         for batch in zip(*(part.split(HELD_OUT_AT_ONCE) for part in self.held_out), strict=True):
             codes, actions, poses = (part.to(model.device) for part in batch)
             past, paintings = codes[:, :-1], paint(codes, model.appearances)
@@ -255,6 +257,8 @@ class BeliefStage:
                 rows |= {f"median_distance_{name}": distances[:, 0], f"median_angle_{name}": angles[:, 0]}
             for name, values in rows.items():
                 figures.setdefault(name, []).append(values)
+            done += len(codes)
+            report(done, total)
         every = {name: torch.cat(values) for name, values in figures.items()}
         return {name: float(v.median() if name.startswith("median") else v.mean()) for name, v in every.items()}
 

@@ -26,6 +26,7 @@ from ..types import NO_ACTION, Actions, Codes
 from .belief import BeliefModel, BeliefStage, Poses, belief_training, halved
 from .data import CodeClips, cached_codes, first_episodes, held_out_clips, split_episodes
 from .ego_motion import key_steps
+from .log import Report
 from .loop import Progress, train
 from .motion import appearances, fit_motion, fit_steps
 from .optimizer import prepare
@@ -191,7 +192,7 @@ class DynamicsStage:
                 frames.append(sampler.sample(features, noise, temperature=1.0, top_k=0))
         return torch.stack(frames, dim=1)
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
+    def evaluate(self, model: nn.Module, report: Report) -> dict[str, float]:
         """Return nats per code over the held-out clips with the right, random and no actions.
 
         `action_gap` is what random actions cost: a world model begins when it opens.
@@ -201,19 +202,16 @@ class DynamicsStage:
         random = torch.randint(
             len(model.config.action_names), actions.shape, generator=torch.Generator().manual_seed(0)
         )
-        right = self._nats(model, codes, actions)
-        wrong = self._nats(model, codes, random)
-        none = self._nats(model, codes, torch.full_like(actions, NO_ACTION))
-        gap = wrong - right
-        return {"nats": right, "nats_random_actions": wrong, "nats_no_actions": none, "action_gap": gap}
-
-    def _nats(self, model: Dynamics, codes: Tensor, actions: Tensor) -> float:
-        generator = torch.Generator()
-        parts = [
-            model.loss(c.to(model.device), a.to(model.device), generator=generator).nll.item() * len(c)
-            for c, a in zip(codes.split(HELD_OUT_AT_ONCE), actions.split(HELD_OUT_AT_ONCE), strict=True)
-        ]
-        return sum(parts) / len(codes)
+        ways = {"nats": actions, "nats_random_actions": random, "nats_no_actions": torch.full_like(actions, NO_ACTION)}
+        sums, done, generator = dict.fromkeys(ways, 0.0), 0, torch.Generator()
+        for name, way in ways.items():
+            for c, a in zip(codes.split(HELD_OUT_AT_ONCE), way.split(HELD_OUT_AT_ONCE), strict=True):
+                losses = model.loss(c.to(model.device), a.to(model.device), generator=generator)
+                sums[name] += losses.nll.item() * len(c)
+                done += len(c)
+                report(done, len(ways) * len(codes))
+        nats = {name: total / len(codes) for name, total in sums.items()}
+        return nats | {"action_gap": nats["nats_random_actions"] - nats["nats"]}
 
     def sheet(self, model: nn.Module, path: Path) -> None:
         """Draw held-out clips in pairs of rows: the real frames' reconstructions, then context and imagined."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 PLAIN_EVERY_SECONDS = 30.0
+
+Report = Callable[[int, int], None]  # is told how much of something is done, of how much
 
 
 class Log:
@@ -29,6 +33,7 @@ class Log:
         self.visible, self.ceiling = visible, ceiling
         self.console = Console(stderr=True)
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
+        self.table = Table()  # the newest
         self.sums: dict[str, float] = {}
         self.count = 0
         self.held_out: dict[str, float] = {}
@@ -69,6 +74,16 @@ class Log:
         self._write({"step": step, "frames": frames, "seconds": round(seconds, 1), **report})
         self._show(step, seconds, share, report)
 
+    def asking(self, done: int, total: int) -> None:
+        """Say how much of what is held out was asked about; it may take minutes."""
+        if not self.visible:
+            return
+        text = f"asking what is held out: {done} of {total}"
+        if self.console.is_terminal:
+            self.live.update(Group(self.table, Text(text)), refresh=True)
+        elif done < total and self._is_time():
+            self._print(text)
+
     def evaluation(self, step: int, numbers: dict[str, float]) -> None:
         """Report held-out numbers."""
         self.held_out = numbers
@@ -83,10 +98,17 @@ class Log:
 
     def _show(self, step: int, seconds: float, share: float, report: dict[str, float]) -> None:
         if self.console.is_terminal:
-            self.live.update(_table(step, seconds, share, report, self.held_out), refresh=True)
-        elif time.monotonic() - self.printed >= PLAIN_EVERY_SECONDS:
-            self.printed = time.monotonic()
+            self.table = _table(step, seconds, share, report, self.held_out)
+            self.live.update(self.table, refresh=True)
+        elif self._is_time():
             self._print(f"{share:4.0%} step {step} {seconds / 60:.1f} min: {_line(report)}")
+
+    def _is_time(self) -> bool:
+        """Return whether another plain line may be printed by now; it counts as printed."""
+        if time.monotonic() - self.printed < PLAIN_EVERY_SECONDS:
+            return False
+        self.printed = time.monotonic()
+        return True
 
     def _print(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)

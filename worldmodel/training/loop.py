@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..config import TrainingConfig, defaults, to_dict
 from ..runtime import default_device, limit_threads, use_bfloat16
-from .log import Log
+from .log import Log, Report
 from .optimizer import averaged, make_optimizers, rate_factor, set_rate
 from .speed import frames_ceiling
 from .state import has_state, load_state, save_state
@@ -52,8 +52,8 @@ class Stage(Protocol):
     ) -> dict[str, Tensor]:
         """Draw a batch with `rng` and return its losses: `total` is minimised, the rest is logged."""
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Return held-out numbers."""
+    def evaluate(self, model: nn.Module, report: Report) -> dict[str, float]:
+        """Return held-out numbers, telling `report` on the way."""
 
     def sheet(self, model: nn.Module, path: Path) -> None:
         """Draw what the model does now."""
@@ -206,7 +206,7 @@ class _Run:
             return
         model = self.mean.module.eval()
         with torch.no_grad(), self.accelerator.autocast():
-            self.progress.metrics = self.stage.evaluate(model)
+            self.progress.metrics = self.stage.evaluate(model, self.log.asking)
             self.stage.sheet(model, self.out / "sheet.png")
         self.log.evaluation(self.progress.step, self.progress.metrics)
 

@@ -18,6 +18,7 @@ from ..rollouts import EpisodeDataset
 from ..tokenizer.model import Tokenizer
 from ..tokenizer.vae import VAE, active
 from .data import FrameClips, first_episodes
+from .log import Report
 from .optimizer import prepare
 
 RESTART_UNTIL = 0.7  # share of the run; after it the codes settle and none is restarted
@@ -93,10 +94,11 @@ class TokenizerStage(FrameStage[Tokenizer]):
             "perplexity": perplexity,
         }
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
+    def evaluate(self, model: nn.Module, report: Report) -> dict[str, float]:
         """Return PSNR, bits/dim and the use of the codebook over the held-out frames."""
         assert isinstance(model, Tokenizer)
         codes = model.encode(self.held_out)
+        report(1, 2)
         mse = _squared_error(model.decode(codes), self.held_out)
         used, perplexity = usage(codes, model.config.codebook_size)
         nll = model.nll(mse.mean().to(model.device)).item()
@@ -128,15 +130,17 @@ class VAEStage(FrameStage[VAE]):
             "active_units": active(losses.means).sum(),
         }
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
+    def evaluate(self, model: nn.Module, report: Report) -> dict[str, float]:
         """Return PSNR of the posterior's mean and of a sample, bits/dim, KL in bits a frame, and the active units.
 
         bits/dim are -ELBO of the sample: a bound of what a frame costs.
         """
         assert isinstance(model, VAE)
         posterior = model.posteriors(self.held_out)
+        report(1, 3)
         sample = posterior.sample(generator=torch.Generator().manual_seed(0))
         mean_error = _squared_error(model.decode(posterior.mean[:, None]), self.held_out)
+        report(2, 3)
         sample_error = _squared_error(model.decode(sample[:, None]), self.held_out)
         kl = posterior.kl().sum() / self.held_out.size
         nll = model.nll(sample_error.mean().to(model.device))
