@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,7 @@ class Log:
         self.sums: dict[str, float] = {}
         self.count = 0
         self.held_out: dict[str, float] = {}
-        self.printed = 0.0
+        self.printed = -math.inf
         self.mark: tuple[int, float] | None = None
         if visible:
             out.mkdir(parents=True, exist_ok=True)
