@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from worldmodel.training.log import Log
+from worldmodel.training.log import PLAIN_EVERY_SECONDS, Log
 
 
 def rows(out: Path) -> list[dict[str, Any]]:
@@ -63,11 +63,14 @@ def test_an_invisible_process_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_asking_is_told_now_and_then(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Where there is no terminal, a long evaluation prints a line, and not another one at once."""
+    """Where there is no terminal, a long evaluation prints a line, not another one at once, and a short one none."""
     with Log(tmp_path, 0, visible=True) as log:
         log.asking(1, 4)
+        assert not capfd.readouterr().err
+        log.begun -= PLAIN_EVERY_SECONDS
         log.asking(2, 4)
-    assert capfd.readouterr().err == "asking what is held out: 1 of 4\n"
+        log.asking(3, 4)
+    assert capfd.readouterr().err == "asking what is held out: 2 of 4\n"
 
 
 def test_a_terminal_shows_each_answer_below_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

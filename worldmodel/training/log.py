@@ -38,7 +38,7 @@ class Log:
         self.sums: dict[str, float] = {}
         self.count = 0
         self.held_out: dict[str, float] = {}
-        self.printed = -math.inf
+        self.begun, self.printed = time.monotonic(), -math.inf
         self.mark: tuple[int, float] | None = None
         if visible:
             out.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ class Log:
         text = f"asking what is held out: {done} of {total}"
         if self.console.is_terminal:
             self.live.update(Group(self.table, Text(text)), refresh=True)
-        elif done < total and self._is_time():
+        elif done < total and time.monotonic() - self.begun >= PLAIN_EVERY_SECONDS and self._is_time():
             self._print(text)
 
     def evaluation(self, step: int, numbers: dict[str, float]) -> None:
