@@ -98,7 +98,7 @@ def train_panel(
     Raises:
         ValueError: if there is only one episode, of which nothing could be held out.
     """
-    count, steps = len(dataset), recipe.STEPS // 5 if quick else recipe.STEPS
+    count = len(dataset)
     if count < 2:
         raise ValueError(f"a probe needs at least 2 episodes, one of them held out; the data has {count}")
     folds = min(FOLDS, count)
@@ -107,12 +107,12 @@ def train_panel(
     def on_step() -> None:
         nonlocal done
         done += 1
-        report(done, folds * steps)
+        report(done, folds * recipe.STEPS)
 
     examples = draw_examples(dataset, number=MAX_EXAMPLES // (4 if quick else 1), seed=seed)
     for fold in range(folds):
         others = examples.of(fold_of(examples.episodes, folds) != fold)
-        probes.append(train_probe(others, names, seed=seed + fold, steps=steps, on_step=on_step))
+        probes.append(train_probe(others, names, seed=seed + fold, steps=recipe.STEPS, on_step=on_step))
     return Panel(probes=probes, action_names=tuple(names))
 
 
