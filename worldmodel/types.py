@@ -5,6 +5,8 @@ b batch, t frames in time, c channels, H W pixels, h w code grid, d width, k cod
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float, Int, Int64, UInt8
 from torch import Tensor
@@ -26,3 +28,5 @@ Indices = Int[Tensor, "..."]
 Logits = Float[Tensor, "b t h w k"]
 
 NO_ACTION = -1
+
+Report = Callable[[int, int], None]  # is told how much of something is done, of how much

@@ -14,9 +14,10 @@ import pytest
 from tests.worlds import record_toy, save_simulator
 from worldmodel.evaluation import run
 from worldmodel.evaluation.run import Listener, evaluate
-from worldmodel.evaluation.subject import Report, Subject
+from worldmodel.evaluation.subject import Subject
 from worldmodel.rollouts import EpisodeDataset
 from worldmodel.simulator import Simulator
+from worldmodel.types import Report
 
 
 class Part(types.ModuleType):

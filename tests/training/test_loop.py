@@ -19,9 +19,9 @@ from tests.training.data import tiny_tokenizer_stage, tiny_vae_stage
 from tests.worlds import record_toy
 from worldmodel.checkpoint import read
 from worldmodel.config import TrainingConfig
-from worldmodel.training.log import Report
 from worldmodel.training.loop import DivergedError, Interrupted, train
 from worldmodel.training.tokenizer import TokenizerStage, VAEStage
+from worldmodel.types import Report
 
 CONFIG = TrainingConfig(
     batch=2, clip=1, learning_rate=3e-3, minutes=100.0, steps=12, warmup_steps=2, log_every_steps=1, cooldown=0.0

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..envs import GameDiedError
-from ..types import NO_ACTION
+from ..types import NO_ACTION, Report
 from .clips import Clips, psnr
 from .counterfactuals import ALIKE_DB, Crossroads, choices, find_crossroads, imagine_every_way, misled, picture
 from .intervals import bootstrap, rounded
@@ -24,7 +24,7 @@ from .inverse_dynamics import read_actions, reconstruct, score
 from .oracle import Oracle
 from .panel import Panel, panel_for
 from .probe import NAME, STACK
-from .subject import Imaginer, Report, Subject, Told, Untold, copy_last, slices
+from .subject import Imaginer, Subject, Told, Untold, copy_last, slices
 
 STEPS = 4  # the step at which control is told (Bruce et al. 2024, sec. 3)
 CROSSROADS = 48  # clips at whose end the engine is given every action

@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from ..types import Report
 from .clips import Clips, psnr
 from .images import ssim
 from .intervals import all_and_moving, bootstrap, rounded, sign_flips
 from .inverse_dynamics import feature_distances
 from .panel import Panel, panel_for
-from .subject import Report, Subject, Told, Untold, copy_last, slices
+from .subject import Subject, Told, Untold, copy_last, slices
 
 ROWS = ("reconstruction", "model", "no_actions", "copy_last", "wrong_actions")
 SAMPLES = 8

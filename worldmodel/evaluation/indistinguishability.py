@@ -16,6 +16,7 @@ import torch
 from einops import rearrange
 from torch.nn import functional as F
 
+from ..types import Report
 from .classifier import SEEN, STEPS, Films, found_out
 from .clips import Clips
 from .control import claim
@@ -24,7 +25,7 @@ from .inverse_dynamics import UNTOUCHED, reconstruct
 from .kernel_distance import excess, joint, split_distances
 from .panel import Panel, panel_for
 from .probe import NAME, STACK
-from .subject import Imaginer, Report, Subject, Told, Untold, copy_last, slices
+from .subject import Imaginer, Subject, Told, Untold, copy_last, slices
 
 HORIZONS = (1, 2, 4, 8)  # steps
 CLIPS = 96

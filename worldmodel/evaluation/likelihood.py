@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from ..simulator import Simulator
-from ..types import NO_ACTION
+from ..types import NO_ACTION, Report
 from .clips import Clips
 from .intervals import bootstrap, paired, rounded
 from .scoring import draw, frame_nats, heard, past_features
-from .subject import Report, Subject
+from .subject import Subject
 
 STEPS = 10
 CLIPS_OF = 128, 48  # of so many clips that are asked for, so many are scored: a pass costs as much as imagining

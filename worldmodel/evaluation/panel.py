@@ -22,10 +22,11 @@ from torch import Tensor
 
 from ..rollouts import EpisodeDataset
 from ..rollouts.manifest import write_atomically
+from ..types import Report
 from . import probe as recipe
 from .clips import Clips
 from .probe import Probe, draw_examples, see, shrink, stacked, train_probe
-from .subject import Recordings, Report
+from .subject import Recordings
 
 Number = TypeVar("Number", int, Tensor)
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..rollouts.manifest import write_atomically
+from ..types import Report
 from . import provenance
-from .subject import Report, Subject
+from .subject import Subject
 from .tables import is_picture
 from .tokenizer_alone import TokenizerSubject
 

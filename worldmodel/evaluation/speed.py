@@ -13,8 +13,9 @@ from .. import speed
 from ..roofline import Ceilings
 from ..runtime import choose_threads
 from ..sources import Context
+from ..types import Report
 from .clips import draw_clips
-from .subject import Report, Subject
+from .subject import Subject
 
 BATCHES = (1, 4)
 STEPS, REPEATS = 40, 5

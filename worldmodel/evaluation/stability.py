@@ -19,13 +19,13 @@ from torch import Tensor
 
 from ..rollouts import EpisodeDataset
 from ..simulator import Simulator
-from ..types import FrameCodes
+from ..types import FrameCodes, Report
 from .circle import full_circle
 from .clips import Clips
 from .images import change, gradient_energy
 from .intervals import bootstrap, rounded
 from .scoring import frame_nats, heard, past_features
-from .subject import Report, Subject
+from .subject import Subject
 
 BLOCK = 30  # frames that are summed up in one number
 REAL_CLIPS = 4  # real clips of a block's length for each imagined video: twice two groups as large as the videos

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..types import Report
 from .clips import Clips
-from .subject import Report, Subject, Told, Untold
+from .subject import Subject, Told, Untold
 from .tokenizer_alone import TokenizerSubject
 
 HORIZON = 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +17,6 @@ from ..simulator import Simulator
 from ..types import NO_ACTION
 from .clips import Clips, draw_clips
 
-Report = Callable[[int, int], None]  # is told how much of a part is done, of how much
 CLIPS_AT_ONCE = 8
 
 

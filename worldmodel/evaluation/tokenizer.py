@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ..types import Report
 from .clips import Clips, psnr
 from .codecs import CODECS, available, within
 from .coding import Coding, alone, facts, per_clip, through_codes
 from .images import gradient_energy, ssim
 from .intervals import all_and_moving, rounded
-from .subject import Report, Subject
+from .subject import Subject
 from .tokenizer_alone import TokenizerSubject
 
 HORIZON = 10  # the clips are those on which fidelity is measured

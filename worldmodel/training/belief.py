@@ -30,10 +30,9 @@ from ..dynamics.localisation import unlikelihood
 from ..dynamics.model import corrupt, forget
 from ..dynamics.motion import paint
 from ..rollouts import POSE, EpisodeDataset
-from ..types import NO_ACTION, ActionsBetween, Codes, FrameCodes
+from ..types import NO_ACTION, ActionsBetween, Codes, FrameCodes, Report
 from .data import CodeClips, held_out_clips
 from .ego_motion import fit_ego_motion
-from .log import Report
 
 CLIPS, CLIP = 8, 17  # clips a step and process, and frames a clip
 SINGLES = 96  # frames a step and process from anywhere

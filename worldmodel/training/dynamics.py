@@ -22,11 +22,10 @@ from ..rollouts import POSE, EpisodeDataset
 from ..runtime import autocast
 from ..simulator import Simulator
 from ..tokenizer.model import Tokenizer
-from ..types import NO_ACTION, Actions, Codes
+from ..types import NO_ACTION, Actions, Codes, Report
 from .belief import BeliefModel, BeliefStage, Poses, belief_training, halved
 from .data import CodeClips, cached_codes, first_episodes, held_out_clips, split_episodes
 from .ego_motion import key_steps
-from .log import Report
 from .loop import Progress, train
 from .motion import appearances, fit_motion, fit_steps
 from .optimizer import prepare

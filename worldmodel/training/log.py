@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -15,8 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 PLAIN_EVERY_SECONDS = 30.0
-
-Report = Callable[[int, int], None]  # is told how much of something is done, of how much
 
 
 class Log:

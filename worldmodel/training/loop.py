@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from ..config import TrainingConfig, defaults, to_dict
 from ..runtime import default_device, limit_threads, use_bfloat16
-from .log import Log, Report
+from ..types import Report
+from .log import Log
 from .optimizer import averaged, make_optimizers, rate_factor, set_rate
 from .speed import frames_ceiling
 from .state import has_state, load_state, save_state

@@ -17,8 +17,8 @@ from ..config import TokenizerConfig, TrainingConfig, VAEConfig, to_dict
 from ..rollouts import EpisodeDataset
 from ..tokenizer.model import Tokenizer
 from ..tokenizer.vae import VAE, active
+from ..types import Report
 from .data import FrameClips, first_episodes
-from .log import Report
 from .optimizer import prepare
 
 RESTART_UNTIL = 0.7  # share of the run; after it the codes settle and none is restarted
