@@ -13,6 +13,7 @@ import pytest
 
 from tests.worlds import record_toy, save_simulator
 from worldmodel.commands import main
+from worldmodel.rollouts.lock import locked
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,14 @@ def test_same_command_same_record(world: Path, tmp_path: Path) -> None:
         assert imagine(world, "--seed", 3, "--steps", 3, "--out", tmp_path / name) == 0
     for video in ("forward.mp4", "right.mp4", "imagine.mp4", "imagine.png"):
         assert (tmp_path / "a" / video).read_bytes() == (tmp_path / "b" / video).read_bytes()
+
+
+def test_one_run_a_folder(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """While another process writes into --out, a second one is told so and touches nothing."""
+    with locked(tmp_path / "o"):
+        assert imagine(world, "--steps", 2, "--out", tmp_path / "o") == 1
+        assert "another process is writing into" in capsys.readouterr().err
+        assert [file.name for file in (tmp_path / "o").iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(

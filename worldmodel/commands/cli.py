@@ -15,6 +15,7 @@ Config = TypeVar("Config")
 
 USAGE_ERROR = 2
 FAILURE = 1
+EXIT_CODES = {0, FAILURE, USAGE_ERROR, 128 + signal.SIGINT, 128 + signal.SIGTERM}  # of every command
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -106,7 +107,7 @@ def run(prog: str, command: Callable[[], int | None]) -> int:
     """Call `command`; turn what users can cause into one line on stderr and an exit code.
 
     UsageError gives 2; ValueError, OSError, RuntimeError and MemoryError give 1; SIGINT gives 130 and SIGTERM 143;
-    ProcessError gives its own code. Anything else is our own bug and keeps its traceback.
+    ProcessError gives its own code if it is one of these. Anything else is our own bug and keeps its traceback.
     """
     from ..training.stopping import handled, raise_stopped
 
@@ -118,7 +119,7 @@ def run(prog: str, command: Callable[[], int | None]) -> int:
         return USAGE_ERROR
     except ProcessError as error:
         _say(prog, error)
-        return error.code
+        return error.code if error.code in EXIT_CODES else FAILURE
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
@@ -145,4 +146,16 @@ def _say(prog: str, error: BaseException) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return plain(" ".join(str(error).split())) or type(error).__name__
+
+
+def plain(text: object) -> str:
+    """Return `text` with what a terminal would obey, or cannot show, as `\\x1b`: names come from files of strangers."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def for_console(text: object) -> str:
+    """Return `text` as a rich console shows it: plain, and its brackets no markup."""
+    from rich.markup import escape
+
+    return escape(plain(text))
