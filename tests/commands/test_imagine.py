@@ -13,6 +13,7 @@ import pytest
 
 from tests.worlds import record_toy, save_simulator
 from worldmodel.commands import main
+from worldmodel.index import read_index, write_index
 from worldmodel.rollouts.lock import locked
 
 
@@ -125,9 +126,9 @@ def test_bad_checkpoints(world: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     if damage == "tokenizer":
         shutil.rmtree(model / "tokenizer")
     if damage == "foreign":
-        index = json.loads((model / "config.json").read_text())
+        index = read_index(model)
         index["config"]["tokenizer"] = "0" * 64
-        (model / "config.json").write_text(json.dumps(index))
+        write_index(model, index)
     assert imagine(world, "--checkpoint", model, "--out", tmp_path / "videos") == 1
     captured = capsys.readouterr()
     assert not (tmp_path / "videos").exists()

@@ -19,6 +19,7 @@ from tests.training.data import tiny_tokenizer_stage, tiny_vae_stage
 from tests.worlds import record_toy
 from worldmodel.checkpoint import read
 from worldmodel.config import TrainingConfig
+from worldmodel.index import read_index, write_index
 from worldmodel.training.loop import DivergedError, Interrupted, train
 from worldmodel.training.tokenizer import TokenizerStage, VAEStage
 from worldmodel.types import Report
@@ -211,10 +212,9 @@ def test_a_setting_that_a_run_did_not_know_is_its_default(tmp_path: Path) -> Non
     """A run saved before a setting existed resumes as long as that setting has its default."""
     config = TrainingConfig(**(vars(CONFIG) | {"steps": 4}))
     train(Line(), config, tmp_path)
-    index = tmp_path / "training" / "config.json"
-    content = json.loads(index.read_text())
-    del content["config"]["training"]["gradient_clip"]
-    index.write_text(json.dumps(content))
+    index = read_index(tmp_path / "training")
+    del index["config"]["training"]["gradient_clip"]
+    write_index(tmp_path / "training", index)
     with pytest.raises(ValueError, match=r"was trained with gradient_clip=1\.0;"):
         train(Line(), TrainingConfig(**(vars(CONFIG) | {"gradient_clip": 2.0})), tmp_path, resume=True)
     assert train(Line(), CONFIG, tmp_path, resume=True).step == 12

@@ -62,6 +62,8 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
     Raises:
         UsageError: if an assignment has no `=`, names no field (the nearest is suggested), or its value is malformed.
     """
+    from ..config import check_size
+
     fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}  # type: ignore[arg-type]
     changes: dict[str, Any] = {}
     for assignment in assignments:
@@ -72,6 +74,8 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
             raise UsageError(f"no setting named {name!r}{suggest(name, fields)}; settings: {', '.join(sorted(fields))}")
         changes[name] = _read(name, text, fields[name])
     try:
+        for name, value in changes.items():
+            check_size(name, value)
         return dataclasses.replace(config, **changes)  # type: ignore[type-var]
     except ValueError as error:
         raise UsageError(str(error)) from error
