@@ -19,6 +19,8 @@ from .manifest import (
     drop_cut_off_line,
     read_info,
     read_records,
+    seal,
+    sweep,
     write_info,
 )
 
@@ -69,6 +71,7 @@ def collect(
         raise ValueError(f"workers must be at least 1, got {workers}")
     with closing(config.make_game()) as game, locked(path):
         info = describe(config, game)
+        sweep(path, ".*.tmp")
         records = _open(path, info)
         on_start(records)
         if goal.is_reached(records):
@@ -80,6 +83,7 @@ def collect(
                 on_episode(record)
                 if goal.is_reached(records):
                     break
+        seal(path, records)
         _remove_unlisted(path, records)
 
 

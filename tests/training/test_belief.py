@@ -6,6 +6,7 @@ import dataclasses
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -124,6 +125,21 @@ def test_a_data_set_that_tells_no_pose_is_refused(tmp_path: Path) -> None:
     train_dynamics(make_stage(data, tokenizer, CONFIG, tmp_path / "codes", pose=False), CONFIG, tmp_path / "m")
     assert not (tmp_path / "m" / "belief").exists()
     assert Dynamics.from_pretrained(tmp_path / "m").belief is None
+
+
+def test_poses_that_are_no_numbers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN in a recorded position is said with its name, episode and frame, not as an index that is out of bounds."""
+    data = EpisodeDataset(record_toy(tmp_path / "d"))
+    recorded = EpisodeDataset.variables
+
+    def broken(self: EpisodeDataset, index: int) -> dict[str, np.ndarray]:
+        values = recorded(self, index)
+        values["position_y"][7] = np.nan if index == 1 else 0
+        return values
+
+    monkeypatch.setattr(EpisodeDataset, "variables", broken)
+    with pytest.raises(ValueError, match=r"position_y is not finite in episode 1, frame 7; .*pose=false"):
+        Poses(data, 3)
 
 
 def test_poses_are_those_of_the_frames(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from .cli import Parser, override
@@ -26,11 +27,15 @@ def _train(args: argparse.Namespace) -> int:
     from ..rollouts import POSE, EpisodeDataset
     from ..runtime import default_device
     from ..tokenizer.model import Tokenizer
+    from ..training import launch
+    from ..training.data import cache_directory, fitting_clip
     from ..training.dynamics import DEFAULTS, DynamicsStage, train_dynamics
 
     dataset = EpisodeDataset(args.data)
     tokenizer = Tokenizer.from_pretrained(args.tokenizer).to(default_device())
     model_settings, training = training_config(args, DEFAULTS, DynamicsConfig)
+    lengths = dataset.lengths[: training.episodes or None]
+    training = dataclasses.replace(training, clip=fitting_clip(lengths, training.clip, visible=not launch.rank()))
     config = override(
         DynamicsConfig(
             action_names=dataset.info.action_names,
@@ -45,6 +50,6 @@ def _train(args: argparse.Namespace) -> int:
         model_settings,
     )
     metrics = read_index(args.tokenizer, kind="tokenizer")["metrics"]
-    cache = Path(args.data) / "codes"
+    cache = cache_directory(dataset, tokenizer, Path(args.out))
     stage = DynamicsStage(dataset, tokenizer, config, training, cache=cache, tokenizer_metrics=metrics)
     return report(args, lambda: train_dynamics(stage, training, Path(args.out), resume=args.resume))

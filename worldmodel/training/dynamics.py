@@ -60,6 +60,7 @@ class DynamicsStage:
     ) -> None:
         self.tokenizer = tokenizer
         self.tokenizer_metrics = tokenizer_metrics
+        self.env = dataset.info.env
         self.fingerprints = {"data": dataset.fingerprint, "tokenizer": tokenizer.fingerprint()}
         episodes = first_episodes(dataset, training.episodes)
         codes = cached_codes(dataset, tokenizer, directory=cache, episodes=episodes)
@@ -88,12 +89,14 @@ class DynamicsStage:
         # Whatever is trained: a belief that knows nothing misleads.
         self.belief_is_open = bool(belief) and (training.train_belief or not belief <= taken)
         self.training = training
-        self.recent = CodeClips(dataset, codes, clip=config.action_history + 1, episodes=episodes)
+        shared = {"episodes": episodes, "split_clip": training.clip}
+        self.recent = CodeClips(dataset, codes, clip=min(config.action_history + 1, training.clip), **shared)
         if self.belief_is_open:
-            longest = min(int(dataset.lengths[part].max()) for part in split_episodes(episodes))
+            split = split_episodes(dataset.lengths[:episodes], clip=training.clip)
+            longest = min(int(dataset.lengths[part].max()) for part in split)
             self.belief_training = belief_training(training, longest=longest)
             clip = self.belief_training.clip
-            self.belief_clips = CodeClips(dataset, codes, clip=clip, episodes=episodes)
+            self.belief_clips = CodeClips(dataset, codes, clip=clip, **shared)
         self.poses = None
         if self.belief_is_open or (belief and set(POSE) <= set(dataset.info.variables)):
             self.poses = Poses(dataset, episodes)
@@ -217,10 +220,11 @@ class DynamicsStage:
         assert isinstance(model, Dynamics)
         codes, actions = (part[:: max(1, len(part) // SHEET_CLIPS)][:SHEET_CLIPS] for part in self.held_out)
         simulator = Simulator(self.tokenizer, model)
-        simulator.reset_codes(codes[:, :SHEET_CONTEXT].to(model.device), actions[:, : SHEET_CONTEXT - 1])
+        context = min(SHEET_CONTEXT, codes.shape[1] - 1)
+        simulator.reset_codes(codes[:, :context].to(model.device), actions[:, : context - 1])
         simulator.seed(0)
-        imagined = [simulator.step(actions[:, t]) for t in range(SHEET_CONTEXT - 1, actions.shape[1])]
-        rows = torch.stack([codes, torch.cat([codes[:, :SHEET_CONTEXT], torch.stack(imagined, 1).cpu()], dim=1)], dim=1)
+        imagined = [simulator.step(actions[:, t]) for t in range(context - 1, actions.shape[1])]
+        rows = torch.stack([codes, torch.cat([codes[:, :context], torch.stack(imagined, 1).cpu()], dim=1)], dim=1)
         with autocast(self.tokenizer.device):
             frames = self.tokenizer.decode(rows.flatten(0, 1).to(self.tokenizer.device))
         Image.fromarray(np.concatenate([np.concatenate(list(row), axis=1) for row in frames], axis=0)).save(path)
@@ -230,7 +234,7 @@ class DynamicsStage:
         assert isinstance(model, Dynamics)
         save_tokenizer(self.tokenizer, out / "tokenizer", self.tokenizer_metrics)
         config = to_dict(model.config) | {"tokenizer": self.fingerprints["tokenizer"]}
-        metrics = metrics | {"data": self.fingerprints["data"]}
+        metrics = metrics | {"data": self.fingerprints["data"], "env": self.env}
         tensors = halved(model.state_dict())
         write(out, Checkpoint(kind="dynamics", config=config, metrics=metrics, tensors=tensors))
 
