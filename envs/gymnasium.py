@@ -14,6 +14,7 @@ from .game import Observation, Step
 from .picture import FITS, fit_square, to_rgb
 
 ATARI_FRAMES_PER_SECOND = 60.0  # of the console; ale_py says 30, whatever its frame skip is
+VARIABLES = ("lives",)  # what Atari says beside its picture: a lost life ends no episode
 USUAL_FRAMES_PER_SECOND = 30.0  # of an environment that does not say
 
 
@@ -49,6 +50,7 @@ class GymnasiumGame:
         arguments = dict(arguments or {})
         self._env = registry.make(env_id, arguments)
         self._env_id = env_id
+        self._is_atari = _is_atari(self._env)
         self._fit = fit
         self._frame_skip = frame_skip
         self._frame_size = frame_size
@@ -78,18 +80,24 @@ class GymnasiumGame:
 
     def reset(self, seed: int) -> Observation:
         """Start the episode of `seed`."""
-        self._env.reset(seed=seed)
-        return Observation(frame=self._frame())
+        _, info = self._env.reset(seed=seed)
+        return Observation(frame=self._frame(), variables=self._variables(info))
 
     def step(self, action: int) -> Step:
         """Repeat `action` `frame_skip` times, or until the episode ends."""
         total, terminated, truncated = 0.0, False, False
         for _ in range(self._frame_skip):
-            _, reward, terminated, truncated, _ = self._env.step(self._actions[action])
+            _, reward, terminated, truncated, info = self._env.step(self._actions[action])
             total += float(reward)
             if terminated or truncated:
                 break
-        return Step(frame=self._frame(), reward=total, terminated=bool(terminated), truncated=bool(truncated))
+        return Step(
+            frame=self._frame(),
+            reward=total,
+            terminated=bool(terminated),
+            truncated=bool(truncated),
+            variables=self._variables(info),
+        )
 
     def close(self) -> None:
         """Close the environment."""
@@ -100,6 +108,9 @@ class GymnasiumGame:
         if picture.shape[:2] != self._screen:
             raise ValueError(f"{self._env_id} drew a picture of {picture.shape[:2]} pixels after one of {self._screen}")
         return fit_square(picture, self._frame_size, fit=self._fit)
+
+    def _variables(self, info: Mapping[str, Any]) -> dict[str, float]:
+        return {name: float(info[name]) for name in VARIABLES if self._is_atari and name in info}
 
     def _picture(self) -> np.ndarray:
         return to_rgb(self._env.render())
