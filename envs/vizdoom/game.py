@@ -16,8 +16,8 @@ import vizdoom
 import vizdoom.gymnasium_wrapper  # registers the ids
 from gymnasium.envs.registration import EnvSpec
 
-from .actions import choose_actions, presses
-from .game import GameDiedError, Observation, Step
+from ..game import GameDiedError, Observation, Step
+from .buttons import choose_actions, presses
 from .shrink import Shrinker
 from .supervision import EngineDirectory, Watchdog, sweep
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worldmodel.envs import Game, GameDiedError, make_env, supervision
-from worldmodel.envs.vizdoom import VizdoomGame
+from worldmodel.envs import Game, GameDiedError, make_env
+from worldmodel.envs.vizdoom import supervision
+from worldmodel.envs.vizdoom.game import VizdoomGame, find
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +93,9 @@ def test_sizes_and_settings_that_cannot_be_are_refused() -> None:
 
 
 def test_hung_or_killed_engine_is_an_error_and_leaves_nothing() -> None:
-    """A stopped engine ends the call within seconds, a killed one at once; close removes its memory and directory."""
-    for number, limit in ((signal.SIGSTOP, 4.0), (signal.SIGKILL, 1.0)):
-        game = make_env()
-        assert isinstance(game, VizdoomGame)
+    """A stopped engine ends the call as soon as a killed one; close removes its memory and directory."""
+    for number, limit in ((signal.SIGSTOP, 1.5), (signal.SIGKILL, 1.0)):
+        game = VizdoomGame(find("VizdoomMyWayHome-v1"))
         directory = game.directory
         pid = directory.pid()
         assert pid is not None
@@ -127,7 +127,7 @@ def test_engine_killed_while_it_starts_is_started_again() -> None:
 
     thread = threading.Thread(target=kill_first)
     thread.start()
-    with closing(make_env()) as game:
+    with closing(VizdoomGame(find("VizdoomMyWayHome-v1"))) as game:
         over.set()
         assert game.reset(0).frame.any()
     thread.join()
