@@ -49,8 +49,13 @@ class CollectConfig:
         if not 0 <= self.seed < SEEDS_PER_SPLIT:
             raise ValueError(f"seed must be 0 to {SEEDS_PER_SPLIT - 1}, got {self.seed}")
 
-    def make_game(self, *, patience: float = 1.0) -> Game:
-        """Return a new game to record."""
+    @property
+    def needs_process(self) -> bool:
+        """Whether the game is to be recorded in a process of its own."""
+        return self.env != "toy"
+
+    def make_game(self, *, patience: float = 1.0, own_process: bool = True) -> Game:
+        """Return a new game to record, in a process of its own or in this one."""
         actions = self.actions.split(",") if self.actions else None
         return make_env(
             self.env,
@@ -60,6 +65,7 @@ class CollectConfig:
             fit=self.fit or None,
             arguments=self.arguments,
             patience=patience,
+            own_process=own_process,
         )
 
     def episode_seed(self, index: int) -> int:

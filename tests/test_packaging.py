@@ -119,6 +119,8 @@ def test_every_package_is_listed() -> None:
     found = {f"worldmodel.{folder}" for folder in ("envs", "rollouts")} | {"worldmodel"}
     for file in (ROOT / "worldmodel").rglob("__init__.py"):
         found.add(".".join(file.parent.relative_to(ROOT).parts))
+    for file in [*(ROOT / "envs").rglob("__init__.py"), *(ROOT / "rollouts").rglob("__init__.py")]:
+        found.add(".".join(("worldmodel", *file.parent.relative_to(ROOT).parts)))
     assert listed == found
 
 
