@@ -42,11 +42,12 @@ def play_episode(game: Game, seed: int, *, policy: str, policy_seed: int) -> Ite
         np.random.default_rng([policy_seed, seed]),
         walls=first.walls,
         frame_skip=game.settings["frame_skip"],
+        game=game,
     )
     moment = Moment(frame=first.frame, variables=first.variables)
     yield moment
     for shown in range(2, MAX_FRAMES + 1):
-        action = player.act(moment.variables)
+        action = player.act(moment.variables, frame=moment.frame)
         step = game.step(action)
         moment = Moment(
             frame=step.frame,
