@@ -89,8 +89,13 @@ def interrupts_are_heard() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("interrupts_are_heard")
-def test_an_interrupted_command_leaves_no_process(tmp_path: Path) -> None:
-    """Ctrl-C reaches all processes of a terminal: one line, exit code 130, what is finished is kept, nobody is left."""
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGKILL, -9, "")],
+)
+def test_a_stopped_command_leaves_no_process(tmp_path: Path, number: int, code: int, word: str) -> None:
+    """Ctrl-C reaches all processes of a terminal, SIGTERM and SIGKILL only the first: what is finished is kept, one
+    line says so where anything can, and nobody is left."""
     checkpoint, data = save_simulator(tmp_path / "c"), record_toy(tmp_path / "d")
     words = ["--checkpoint", checkpoint, "--data", data, "--set", "context=3", "--set", "processes=2", "--out", "out"]
     command = [sys.executable, "-P", "-m", "worldmodel", "evaluate", "--only", "tokenizer,control", *map(str, words)]
@@ -102,11 +107,14 @@ def test_an_interrupted_command_leaves_no_process(tmp_path: Path) -> None:
         while not kept.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         assert parent.poll() is None
-        os.killpg(parent.pid, signal.SIGINT)
+        if number == signal.SIGINT:
+            os.killpg(parent.pid, number)
+        else:
+            parent.send_signal(number)
         _, error = parent.communicate(timeout=60)
     assert kept.exists()
-    assert parent.returncode == 130
-    assert error.splitlines()[-1] == "worldmodel evaluate: interrupted"
+    assert parent.returncode == code
+    assert not word or error.splitlines()[-1] == f"worldmodel evaluate: {word}"
     assert "Traceback" not in error
     deadline = time.monotonic() + 30
     while _exists(parent.pid) and time.monotonic() < deadline:  # multiprocessing's own helper needs a moment to go

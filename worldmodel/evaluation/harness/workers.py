@@ -164,6 +164,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 def _work(pipe: Connection, make_subject: MakeSubject, question: Question) -> None:
     """Ask `question`, and those that come through `pipe` after it, until nobody listens any more."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         subject = make_subject()
         while True:
@@ -176,3 +177,11 @@ def _work(pipe: Connection, make_subject: MakeSubject, question: Question) -> No
                 news = " ".join(str(error).split()) or type(error).__name__
             pipe.send(news)
             question = pipe.recv()
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone: however it died, nobody computes on for nobody."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
