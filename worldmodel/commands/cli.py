@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -124,11 +125,14 @@ def suggest(word: str, known: Sequence[str] | dict[str, Any]) -> str:
 def run(prog: str, command: Callable[[], int | None]) -> int:
     """Call `command`; turn what users can cause into one line on stderr and an exit code.
 
-    UsageError gives 2; ValueError, OSError and RuntimeError give 1; SIGINT gives 130; ProcessError gives its own code.
-    Anything else is our own bug and keeps its traceback.
+    UsageError gives 2; ValueError, OSError, RuntimeError and MemoryError give 1; SIGINT gives 130 and SIGTERM 143;
+    ProcessError gives its own code. Anything else is our own bug and keeps its traceback.
     """
+    from ..training.stopping import handled, raise_stopped
+
     try:
-        return command() or 0
+        with handled(signal.SIGTERM, raise_stopped):  # what was started is ended, and what is half done is removed
+            return command() or 0
     except UsageError as error:
         _say(prog, error)
         return USAGE_ERROR
@@ -138,14 +142,18 @@ def run(prog: str, command: Callable[[], int | None]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
+    except MemoryError:
+        _say(prog, MemoryError("not enough memory: try a smaller size, batch or clip, or fewer processes or workers"))
+        return FAILURE
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("WORLDMODEL_TRACEBACK"):
             raise
         _say(prog, error)
         return FAILURE
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        number: int = getattr(stop, "number", signal.SIGINT)
+        print(f"{prog}: {'terminated' if number == signal.SIGTERM else 'interrupted'}", file=sys.stderr)
+        return 128 + number
 
 
 def _say(prog: str, error: BaseException) -> None:
