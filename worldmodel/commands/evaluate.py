@@ -59,16 +59,23 @@ def main(args: argparse.Namespace) -> int:
     from ..config import EvaluationConfig
 
     config = cli.override(EvaluationConfig(), args.set)
+    from ..rollouts.lock import locked
+    from ..simulator import PRETRAINED
+
+    checkpoint = Path(args.checkpoint or PRETRAINED)
+    parts = _parts(args.only, checkpoint)
+    with locked(args.out):
+        return _evaluate(args, config, checkpoint, parts)
+
+
+def _evaluate(args: argparse.Namespace, config: EvaluationConfig, checkpoint: Path, parts: list[str]) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
     from ..evaluation.harness.run import evaluate
     from ..evaluation.report.page import render
     from ..rollouts.manifest import write_atomically
-    from ..simulator import PRETRAINED
 
-    checkpoint = Path(args.checkpoint or PRETRAINED)
-    parts = _parts(args.only, checkpoint)
     make = partial(_subject, args, config, checkpoint)
     subject = make()
     workers = _crew(make, subject, _processes(args, config))
@@ -170,7 +177,7 @@ def _listener(console: Console, progress: Progress) -> Listener:
     def on_failure(part: str, error: ValueError) -> None:
         if part in tasks:
             progress.remove_task(tasks.pop(part))
-        progress.console.print(f"[red]{part} could not be asked:[/] {error}", highlight=False)
+        progress.console.print(f"[red]{part} could not be asked:[/] {cli.for_console(error)}", highlight=False)
 
     return Listener(on_progress=on_progress, on_answer=on_answer, on_failure=on_failure)
 
@@ -185,12 +192,12 @@ def _print(console: Console, part: str, answer: Answer) -> None:
     for found in tables(answer.result):
         header, rows = found.cells()
         if found.title:
-            console.print(found.title)
+            console.print(cli.for_console(found.title))
         table = Table(show_header=any(header))
         for number, name in enumerate(header):
-            table.add_column(name, justify="right" if number else "left")
+            table.add_column(cli.for_console(name), justify="right" if number else "left")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(cli.for_console, row))
         console.print(table)
 
 
@@ -200,6 +207,6 @@ def _say_verdict(outcome: Outcome) -> None:
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     for warning in outcome.metrics["warnings"]:
-        console.print(f"[yellow]{warning}[/]")
+        console.print(f"[yellow]{cli.for_console(warning)}[/]")
     for row in outcome.metrics["broken_claims"]:
-        console.print(f"[red]{row['part']}: it does not hold that {row['claim']}[/]")
+        console.print(f"[red]{row['part']}: it does not hold that {cli.for_console(row['claim'])}[/]")

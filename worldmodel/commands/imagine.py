@@ -58,18 +58,15 @@ def main(args: argparse.Namespace) -> None:
     """Imagine and draw; print where the videos are and how fast they came."""
     _check_numbers(args)
     from ..imagination import DEFAULT_SOURCE, imagine_videos
+    from ..rollouts.lock import locked
     from ..runtime import choose_threads
     from ..simulator import PRETRAINED, Simulator
 
     checkpoint = args.checkpoint or PRETRAINED
     simulator = Simulator.from_pretrained(checkpoint, temperature=args.temperature, top_k=args.top_k)
     _check_actions(args, simulator)
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot write to --out {args.out}: {error.strerror}") from error
     choose_threads(simulator.rehearse)
-    with _Progress() as progress:
+    with locked(args.out), _Progress() as progress:
         written = imagine_videos(
             simulator,
             args.action,

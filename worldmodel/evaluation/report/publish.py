@@ -1,4 +1,4 @@
-"""Writes the numbers of a metrics.json into the documentation: `python -m worldmodel.evaluation.report.publish FILE.md ...`.
+"""Writes the numbers of a metrics.json into documents: `python -m worldmodel.evaluation.report.publish FILE.md ...`.
 
 A file says where with `<!-- results:begin NAME -->` and `<!-- results:end -->`; what stands between is replaced. The
 names are those of BLOCKS, the numbers those that ship with the package.
