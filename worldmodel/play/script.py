@@ -42,10 +42,11 @@ class Script:
 def _tokens(events: Sequence[Event]) -> list[str]:
     tokens = []
     for event, group in groupby(events):
+        count = len(list(group))
         if event.temperature is not None:
-            tokens.append(f"t{round(100 * event.temperature)}")
+            tokens += [f"t{round(100 * event.temperature)}"] * count
         else:
-            tokens.append(f"{event.action}x{len(list(group))}")
+            tokens.append(f"{event.action}x{count}")
     return tokens
 
 
