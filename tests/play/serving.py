@@ -9,9 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.worlds import record_toy, save_simulator
+from tests.models import tiny_dynamics, tiny_tokenizer
+from tests.worlds import record_toy
+from worldmodel.checkpoint import Checkpoint, write
+from worldmodel.config import to_dict
 from worldmodel.play.library import Library
 from worldmodel.play.server import listen, make_app, make_server, new_token
+from worldmodel.training.tokenizer import save_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +31,17 @@ class Served:
 def tiny_library(path: Path) -> Library:
     """A tiny model of the toy world, and recorded episodes that its games begin from."""
     data = record_toy(path / "data", episodes=2)
-    return Library(str(save_simulator(path / "toy-model")), source=str(data))
+    return Library(str(save_model(path / "toy-model")), source=str(data))
+
+
+def save_model(path: Path) -> Path:
+    """Write a tiny checkpoint that knows no map: it is quick."""
+    tokenizer = tiny_tokenizer()
+    dynamics = tiny_dynamics(codebook=tokenizer.codebook.vectors, window=8, pose=False)
+    save_tokenizer(tokenizer, path / "tokenizer", {})
+    config = to_dict(dynamics.config) | {"tokenizer": tokenizer.fingerprint()}
+    write(path, Checkpoint(kind="dynamics", config=config, metrics={}, tensors=dict(dynamics.state_dict())))
+    return path
 
 
 @contextmanager

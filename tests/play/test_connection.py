@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,9 +78,10 @@ def test_time_passes_as_in_the_game(client: Client) -> None:
         measured = count / (frames[-1].received - frames[0].received)
         assert measured == pytest.approx(rate, rel=0.25)
     client.send("pace", pace="paused")
+    with contextlib.suppress(TimeoutError):
+        client.frame(timeout=0.3)  # one may have been on its way
     with pytest.raises(TimeoutError):
-        for _ in range(3):
-            client.frame(timeout=0.5)
+        client.frame(timeout=0.5)
 
 
 def test_real_and_both(client: Client, library: Library) -> None:
@@ -100,7 +102,7 @@ def test_real_and_both(client: Client, library: Library) -> None:
     assert set(client.frame().images) == {"imagined"}
 
 
-def test_same_seed_same_frames(client: Client) -> None:
+def test_same_seed_same_frames(client: Client, library: Library) -> None:
     """Reset with a seed gives the same game again; another seed, start or temperature another one."""
 
     def play(start: str, seed: int, temperature: float = 1.0) -> list[np.ndarray]:
@@ -109,18 +111,11 @@ def test_same_seed_same_frames(client: Client) -> None:
         client.send("temperature", temperature=temperature)
         return [client.step("forward").images["imagined"] for _ in range(3)]
 
-    starts = [start["name"] for start in (client_game := reopen(client))["starts"]]
-    assert client_game["live"] == "live"
+    starts = [start.name for start in library.load(library.first).starts]
     first = play(starts[0], 5)
     np.testing.assert_array_equal(play(starts[0], 5), first)
     for other in (play(starts[0], 6), play(starts[1], 5), play(starts[0], 5, 0.0), play("live", 5)):
         assert not np.array_equal(other, first)
-
-
-def reopen(client: Client) -> dict[str, object]:
-    """What the page was told about its game: asked for again by a second page."""
-    with Client(client.link) as second:
-        return second.wait_for("game")
 
 
 def test_script_replays_every_frame(client: Client) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.worlds import record_toy, save_simulator
+from tests.play.serving import save_model
+from tests.worlds import record_toy
 from worldmodel import gallery
 from worldmodel.play.library import LIVE, LIVE_SEEDS, Library
 from worldmodel.play.real import RealGame
@@ -52,7 +53,7 @@ def test_unknown_names(library: Library) -> None:
 def test_an_episode_or_a_frame_can_be_named(library: Library, tmp_path: Path) -> None:
     """`--from DIR:1@20` is the only start there is."""
     data = record_toy(tmp_path / "data", episodes=2)
-    model = save_simulator(tmp_path / "model")
+    model = save_model(tmp_path / "model")
     loaded = Library(str(model), source=f"{data}:1@20").load("model")
     assert [start.name for start in loaded.starts] == ["1@20"]
     assert loaded.start("", seed=0).name == "1@20"

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.worlds import tiny_simulator
+from tests.models import ACTION_NAMES as NAMES
 from worldmodel.envs import Game, GameDiedError, Step
 from worldmodel.play.library import Library
 from worldmodel.play.real import RealGame
 from worldmodel.sources import Context
 from worldmodel.truth import open_game, real_futures
-
-NAMES = tiny_simulator().action_names
 
 
 @pytest.fixture

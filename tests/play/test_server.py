@@ -55,8 +55,8 @@ def test_refused_without_the_token(served: Served) -> None:
     assert answer.status_code == 403
     assert "open the link" in answer.text
     for link, origin in ((f"ws://127.0.0.1:{served.port}/play", None), (served.link.replace("http", "ws"), "null")):
-        with pytest.raises(InvalidStatus):
-            connect(link + "play", origin=origin, proxy=None)  # type: ignore[arg-type]
+        with pytest.raises(InvalidStatus), connect(link + "play", origin=origin, proxy=None):  # type: ignore[arg-type]
+            pass
 
 
 def test_limit_of_open_games(served: Served) -> None:
@@ -113,7 +113,7 @@ watching = False
 
 def watch(event: str, arguments: tuple[object, ...]) -> None:
     if watching and event in {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}:
-        watched.append(f"{event} {arguments[1:]}")
+        watched.append(f"{event} {arguments[0] if event == 'socket.getaddrinfo' else arguments[1]}")
 
 
 @pytest.fixture
@@ -139,8 +139,7 @@ def test_nothing_leaves_the_machine(connections: list[str], library: Library, tm
         client.wait_for("recorded")
     assert connections
     for said in connections:
-        assert "127.0.0.1" in said or "getaddrinfo" not in said, said
-        assert "'127.0.0.1'" in said, said
+        assert "127.0.0.1" in said, said
 
 
 @pytest.mark.slow

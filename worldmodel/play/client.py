@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from .protocol import unpack
 
@@ -40,9 +41,8 @@ class Client:
         self.link = link
         parts = urlsplit(link)
         url = f"ws://{parts.netloc}{parts.path}play"
-        self._socket = connect(
-            url, origin=f"http://{parts.netloc}", max_size=None, compression=None, proxy=None  # type: ignore[arg-type]
-        )  # fmt: skip
+        connection = connect(url, origin=Origin(f"http://{parts.netloc}"), max_size=None, compression=None, proxy=None)
+        self._socket = connection.__enter__()
         self._keys = 0
 
     def send(self, kind: str, **content: Any) -> None:

@@ -22,7 +22,7 @@ from .real import OpenGame
 from .recording import VideoRecording, next_video, save_episode
 from .session import Session, Shown
 
-SLOW_SECONDS = 4.0  # a page that has not shown its frame after so long is gone; closing takes up to a second more
+SLOW_SECONDS = 3.5  # a page that has not shown its frame after so long is gone; closing takes up to a second more
 MAX_WAITING = 64  # commands that a page may have given before they are done
 PACES = {"slow": 0.25, "real": 1.0}  # game seconds a second; "fast" knows no clock
 POLICY_VIOLATION, TOO_SLOW = 1008, 1013
