@@ -218,6 +218,10 @@ class EpisodeDataset:
         """Return the actions of an episode, int64 (T,); no frame is read."""
         return self._read(index, lambda reader: _numbers(reader.read(["action"])["action"], np.int64)[:-1])
 
+    def rewards(self, index: int) -> np.ndarray:
+        """Return the rewards of an episode's steps, float32 (T,); no frame is read."""
+        return self._read(index, lambda reader: _numbers(reader.read(["reward"])["reward"], np.float32)[:-1])
+
     def variables(self, index: int) -> dict[str, np.ndarray]:
         """Return the game variables of an episode, float64 (T+1,) each; no frame is read."""
         names = list(self.info.variables)
