@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import vizdoom
 import vizdoom.gymnasium_wrapper  # registers the ids
@@ -159,6 +161,18 @@ def _variables(state: vizdoom.GameState) -> dict[str, float]:
 def _walls(state: vizdoom.GameState) -> np.ndarray:
     lines = [line for sector in state.sectors for line in sector.lines if line.is_blocking]
     return np.array([[line.x1, line.y1, line.x2, line.y2] for line in lines]).reshape(-1, 4)
+
+
+def find(env_id: str) -> EnvSpec:
+    """Return the specification of a ViZDoom id.
+
+    Raises:
+        ValueError: if there is none; the nearest is suggested.
+    """
+    if env_id not in gymnasium.registry:
+        near = difflib.get_close_matches(env_id, [name for name in gymnasium.registry if "Vizdoom" in name], n=1)
+        raise ValueError(f"no environment named {env_id!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return gymnasium.spec(env_id)
 
 
 def _configure(spec: EnvSpec) -> vizdoom.DoomGame:

@@ -121,6 +121,8 @@ class _Player:
                 return None
             if moment.frame is not None:
                 encoder.add(moment.frame, moment.variables, action=moment.action, reward=moment.reward)
+            elif moment.action is not None:
+                encoder.end(moment.action, moment.reward)
         return encoder.write(path, terminated=moment.terminated, truncated=moment.truncated)
 
     def close(self) -> None:

@@ -126,7 +126,7 @@ class ImaginedGames:
             raise ValueError(f"threshold must be None or 0 to 1, got {threshold}")
         self.simulator, self.contexts, self.num, self.horizon = simulator, contexts, num, horizon
         self.threshold = threshold
-        self.observer = Observer(simulator, observation)
+        self.observer = Observer(simulator.tokenizer, observation)
         self.observation_space = self.observer.space
         self.action_space = spaces.Discrete(len(simulator.action_names))
         self._rngs = [np.random.default_rng() for _ in range(num)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ Config = TypeVar("Config")
 
 USAGE_ERROR = 2
 FAILURE = 1
+PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -73,6 +75,24 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
         return dataclasses.replace(config, **changes)  # type: ignore[type-var]
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def keywords(assignments: Sequence[str], flag: str) -> dict[str, Any]:
+    """Return `name=value` assignments as keyword arguments; a value is read as JSON, else it is text.
+
+    Raises:
+        UsageError: if an assignment has no `=` or its name is no identifier.
+    """
+    found = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"{flag} takes name=value, got {assignment!r}")
+        try:
+            found[name] = json.loads(PYTHON_WORDS.get(text, text))
+        except ValueError:
+            found[name] = text
+    return found
 
 
 def _read(name: str, text: str, current: object) -> object:

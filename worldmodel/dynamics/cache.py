@@ -65,7 +65,7 @@ class ContextCache:
         self.belief.repeat(rows)
 
     def put(self, rows: Tensor, other: ContextCache, *, batch: int) -> None:
-        """Let some of `batch` rows (m) go on from the past of `other`, which has m rows; the others stay as they are."""
+        """Let some of `batch` rows (m) go on from the past of `other`, which has m rows; the others keep theirs."""
         self._make_room(batch, other)
         if self.begun is None:
             self.begun = torch.zeros(batch, dtype=torch.int64)

@@ -1,8 +1,8 @@
 """Reward and end of a step, predicted from the context features: two small heads.
 
-The alignment is that of an episode: features of (frame t, action t) -> the reward of that step, and whether it ended the
-episode by the game's own rules. The two are drawn as one: p(reward) p(end | reward), so that an imagined episode does
-not collect the reward of its last step twice.
+The alignment is that of an episode: features of (frame t, action t) -> the reward of that step, and whether it ended
+the episode by the game's own rules. The two are drawn as one: p(reward) p(end | reward), so that an imagined episode
+does not collect the reward of its last step twice.
 """
 
 from __future__ import annotations

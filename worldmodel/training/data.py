@@ -103,7 +103,7 @@ class CodeClips:
         self.codes = codes
         self.first = np.concatenate([[0], np.cumsum(dataset.lengths)[:-1]])
         count = episodes or len(dataset)
-        self.actions = [dataset.actions(i) for i in range(count)]
+        self.actions = [dataset.steps(i).actions if last_steps else dataset.actions(i) for i in range(count)]
         self.frames = dataset.lengths
         lengths = np.array([len(actions) + 1 for actions in self.actions]) if last_steps else dataset.lengths
         training, held_out = split_episodes(count)

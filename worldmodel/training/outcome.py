@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ MAX_END_WEIGHT = 100.0
 
 
 def reward_points(rewards: np.ndarray) -> tuple[float, ...]:
-    """Return the values that the reward head chooses from: those of `rewards` (n), or points evenly spaced in symlog."""
+    """Return the values the reward head chooses from: those of `rewards` (n), or points evenly spaced in symlog."""
     values = np.unique(rewards.astype(np.float32))
     if len(values) <= MAX_EXACT:
         return tuple(values.tolist())
@@ -28,14 +27,15 @@ def reward_points(rewards: np.ndarray) -> tuple[float, ...]:
 
 
 def end_weight(*, steps: int, ends: int) -> float:
-    """Return how many times as much as another step an end counts in training: as often as it is rarer, within limits."""
+    """Return how many times as much as another step an end counts: as often as it is rarer, within limits."""
     return float(np.clip((steps - ends) / ends, 1.0, MAX_END_WEIGHT)) if ends else 1.0
 
 
 def outcome_settings(dataset: EpisodeDataset) -> dict[str, Any]:
     """Return the settings of the reward and end heads for the steps of a data set."""
-    rewards = np.concatenate([dataset.rewards(index) for index in range(len(dataset))])
-    ends = sum(record.terminated for record in dataset.records)
+    steps = [dataset.steps(index) for index in range(len(dataset))]
+    rewards = np.concatenate([each.rewards for each in steps])
+    ends = sum(int(each.terminated.sum()) for each in steps)
     return {"rewards": reward_points(rewards), "end_weight": end_weight(steps=len(rewards), ends=ends)}
 
 
@@ -45,16 +45,14 @@ class OutcomeClips:
     def __init__(self, dataset: EpisodeDataset, *, clip: int, episodes: int) -> None:
         self.steps = clip - 1
         self.frames = dataset.lengths
-        self.rewards = [dataset.rewards(index) for index in range(episodes)]
-        self.terminated = [record.terminated for record in dataset.records[:episodes]]
+        self.episodes = [dataset.steps(index) for index in range(episodes)]
 
     def read(self, places: Sequence[tuple[int, int]]) -> RecordedOutcomes:
         """Return the outcomes of the steps of clips."""
-        rewards, ends, shown = [], [], []
-        for episode, start in places:
-            steps = np.arange(start, start + self.steps)
-            rewards.append(self.rewards[episode][steps])
-            ends.append(self.terminated[episode] & (steps == len(self.rewards[episode]) - 1))
-            shown.append(steps + 1 < self.frames[episode])
-        batches = (torch.from_numpy(np.stack(part)) for part in (rewards, ends, shown))
-        return RecordedOutcomes(*batches)
+        clips = [(self.episodes[episode], slice(start, start + self.steps)) for episode, start in places]
+        shown = [np.arange(start, start + self.steps) + 1 < self.frames[episode] for episode, start in places]
+        return RecordedOutcomes(
+            rewards=torch.from_numpy(np.stack([episode.rewards[steps] for episode, steps in clips])),
+            ends=torch.from_numpy(np.stack([episode.terminated[steps] for episode, steps in clips])),
+            shown=torch.from_numpy(np.stack(shown)),
+        )
