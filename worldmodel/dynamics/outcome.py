@@ -17,6 +17,7 @@ from ..config import DynamicsConfig
 from .layers import table
 
 POOLING_HEADS = 4
+END_SCALE = 10.0  # the table learns in small steps what has to become a difference of many nats
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class OutcomeHead(nn.Module):
         said = F.relu(self.patches(features)).unflatten(-1, (POOLING_HEADS, -1))
         pooled = (weights.unsqueeze(-1) * said).sum(-3).flatten(-2)
         hidden = F.relu(self.pooled(pooled)) + pooled
-        return self.reward(hidden).float().log_softmax(-1), self.end(hidden).float() + self.end_of_reward
+        return self.reward(hidden).float().log_softmax(-1), self.end(hidden).float() + END_SCALE * self.end_of_reward
 
 
 def symlog(x: Tensor) -> Tensor:
