@@ -19,11 +19,12 @@ from torch import Tensor
 from .checkpoint import read_index
 from .dynamics.cache import ContextCache
 from .dynamics.model import Dynamics
+from .dynamics.outcome import Outcome, OutcomeHead
 from .dynamics.samplers import make_sampler
 from .dynamics.sampling import check_sampling, gumbel_noise
 from .runtime import autocast, default_device
 from .tokenizer.model import Tokenizer
-from .types import NO_ACTION, ActionsBetween, Codes, FrameCodes, Frames
+from .types import NO_ACTION, Actions, ActionsBetween, Codes, FrameCodes, Frames
 
 CLOSE_LOOKS = 2  # frames, the last of a past: all that follows goes on from where they are seen
 PRETRAINED = Path(__file__).parent / "pretrained" / "dynamics"
@@ -233,12 +234,10 @@ class Simulator:
         Raises:
             ValueError: as `step` does, or if the checkpoint knows no rewards.
         """
-        if self.dynamics.outcome is None:
-            raise ValueError("this checkpoint has no reward and end heads: train the dynamics with this version")
+        head = self._outcome_head()
         features = self._advance(actions)
         codes = self._draw(features, rows)
-        with autocast(self.dynamics.device, precision="float32"):
-            outcome = self.dynamics.outcome(features[..., : self.dynamics.config.context_dim].float())
+        outcome = self._outcome_of(head, features)
         uniform = self._random((2,), torch.rand, rows, stream=1).to(features.device)
         reward, terminated = outcome.draw(uniform, threshold=threshold)
         return ImaginedStep(
@@ -256,6 +255,28 @@ class Simulator:
             logits = self._frozen.logits(features.unsqueeze(1), codes.unsqueeze(1))
         chosen = logits.float().log_softmax(-1).gather(-1, codes[:, None, :, :, None])
         return -chosen.flatten(1).sum(-1)
+
+    @torch.inference_mode()
+    def outcomes(self, codes: Codes, actions: Actions) -> Outcome:
+        """Return what the heads say of real steps: codes (b t h w), actions (b t) taken after seeing each; (b t).
+
+        Raises:
+            ValueError: if the checkpoint knows no rewards.
+        """
+        head = self._outcome_head()
+        with autocast(self.dynamics.device, precision=self.precision):
+            features = self._frozen.features(codes, actions)
+        return self._outcome_of(head, features)
+
+    def _outcome_head(self) -> OutcomeHead:
+        if self.dynamics.outcome is None:
+            raise ValueError("this checkpoint has no reward and end heads: train the dynamics with this version")
+        return self.dynamics.outcome
+
+    def _outcome_of(self, head: OutcomeHead, features: Tensor) -> Outcome:
+        with autocast(self.dynamics.device, precision="float32"):
+            outcome: Outcome = head(features[..., : self.dynamics.config.context_dim].float())
+        return outcome
 
     def _advance(self, actions: Tensor | np.ndarray) -> Tensor:
         """Take in the newest frame and the actions (b) that follow it; return features (b n d) of the next frame."""
