@@ -193,18 +193,25 @@ class DynamicsConfig:
     head_dim: int = 48
     expansion: int = 2  # of the MLPs
     chain_dim: int = 128
+    rewards: tuple[float, ...] = ()  # that a step may bring, ascending; none without reward and end heads
+    end_weight: float = 1.0  # how many times as much as another step an end counts in training
+    outcome_dim: int = 128  # of the reward and end heads
     max_corruption: float = 0.1  # context codes replaced by random ones, rate uniform in 0..this
     action_dropout: float = 0.1  # clips trained without actions
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "action_names", tuple(self.action_names))
         object.__setattr__(self, "trust", tuple(self.trust))
+        object.__setattr__(self, "rewards", tuple(self.rewards))
         if len(self.trust) != 2 or min(self.trust) < 0:
             raise ValueError(f"trust must be two numbers of at least 0, got {self.trust}")
         require_positive(self, "frame_skip", "frames_per_second", "code_grid", "codebook_size", "code_dim", "patch")
         require_positive(self, "window", "context_dim", "context_layers", "decoder_dim", "decoder_layers", "chain_dim")
         require_positive(self, "cell", "motion_dim", "carried_dim", "action_history", "belief_dim", "field_dim")
         require_positive(self, "head_dim", "expansion")
+        require_positive(self, "outcome_dim", "end_weight")
+        if list(self.rewards) != sorted(set(self.rewards)):
+            raise ValueError(f"rewards must be different and ascending, got {self.rewards}")
         if self.field_grid < 2:
             raise ValueError(f"field_grid must be at least 2, got {self.field_grid}")
         if not self.action_names:

@@ -27,6 +27,7 @@ def _train(args: argparse.Namespace) -> int:
     from ..runtime import default_device
     from ..tokenizer.model import Tokenizer
     from ..training.dynamics import DEFAULTS, DynamicsStage, train_dynamics
+    from ..training.outcome import outcome_settings
 
     dataset = EpisodeDataset(args.data)
     tokenizer = Tokenizer.from_pretrained(args.tokenizer).to(default_device())
@@ -41,6 +42,7 @@ def _train(args: argparse.Namespace) -> int:
             code_dim=tokenizer.config.code_dim,
             pose=set(POSE) <= set(dataset.info.variables),
             cell=tokenizer.config.frame_size // tokenizer.config.code_grid,
+            **outcome_settings(dataset),
         ),
         model_settings,
     )
