@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..envs import GameDiedError
 from .config import CollectConfig
 from .crew import ATTEMPTS, Crew
+from .lock import locked
 from .manifest import (
     INFO_FILE,
     DatasetInfo,
@@ -71,7 +71,7 @@ def collect(
         raise ValueError(f"workers must be at least 1, got {workers}")
     check_workers(workers)
     recorder = _start(config)
-    with closing(recorder), _locked(path):
+    with closing(recorder), locked(path):
         info = recorder.info
         records = _open(path, info)
         on_start(records)
@@ -119,22 +119,6 @@ def _differences(info: DatasetInfo, present: DatasetInfo) -> Iterator[tuple[str,
     for name in sorted(ours.keys() | theirs.keys(), key=lambda name: (name != "env", name)):
         if ours.get(name) != theirs.get(name):
             yield name, ours.get(name), theirs.get(name)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keep the directory for this process alone.
-
-    Raises:
-        ValueError: if another process is recording into it.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    with open(path / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another process is recording into {path}") from None
-        yield
 
 
 def _remove_unlisted(path: Path, records: list[EpisodeRecord]) -> None:

@@ -96,7 +96,7 @@ def test_one_recorder_at_a_time(tmp_path: Path) -> None:
     """A second recorder into the same directory is refused while the first one works."""
 
     def second(record: EpisodeRecord) -> None:
-        with pytest.raises(ValueError, match="another process is recording"):
+        with pytest.raises(ValueError, match="another process is writing"):
             collect(TOY, tmp_path, goal=Goal(episodes=9))
 
     collect(TOY, tmp_path, goal=Goal(episodes=1), on_episode=second)
