@@ -233,7 +233,10 @@ def _wrap(pairs: Sequence[Sequence[Film]]) -> list[list[Film]]:
 
 
 def _draw_movies(
-    grids: Mapping[Path, list[list[Film]]], pairs: Sequence[Sequence[Film]], frames_per_second: float, report: StageReport
+    grids: Mapping[Path, list[list[Film]]],
+    pairs: Sequence[Sequence[Film]],
+    frames_per_second: float,
+    report: StageReport,
 ) -> tuple[tuple[float, ...], ...]:
     """Write all movies in step, so that each frame is decoded once; return each script's PSNR to its real future.
 
