@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .envs import Game, make_env
+from .envs import Game, remake_env
 from .sources import Context, Origin
 
 
@@ -33,12 +33,7 @@ class FutureEndsError(ValueError):
 
 def open_game(settings: Mapping[str, Any]) -> Game:
     """Return the game that was recorded with `settings`."""
-    return make_env(
-        settings["env"],
-        frame_skip=settings["frame_skip"],
-        frame_size=settings["frame_size"],
-        actions=settings["action_names"],
-    )
+    return remake_env(settings)
 
 
 def real_future(game: Game, origin: Origin, context: np.ndarray, actions: Sequence[str]) -> np.ndarray:

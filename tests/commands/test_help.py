@@ -13,7 +13,7 @@ from worldmodel.commands import COMMANDS, main
 
 # Frozen: a flag that is added, renamed or removed is a decision, and this list changes with it.
 FLAGS = {
-    "collect-rollouts": "--env --episodes --frames --out --policy --seed --set --split --workers",
+    "collect-rollouts": "--env --env-set --episodes --frames --out --policy --seed --set --split --workers",
     "train-tokenizer": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer-kind",
     "train-dynamics": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer",
     "imagine": "--action --checkpoint --context --from --out --seed --steps --temperature --top-k --truth",
@@ -23,6 +23,8 @@ FLAGS = {
     "compare": "",
     "inspect": "",
     "preview": "--episodes --frames --out",
+    "train-agent": "--checkpoint --data --out --resume --seed --set --steps --world",
+    "test-agent": "--episodes --json --seed",
     "benchmark imagine": "--batch --checkpoint --engine --from --json --repeats --starts --steps",
     "benchmark train": "--compile --json --repeats --set --stage --steps",
     "benchmark collect": "--env --episodes --json --repeats --workers",

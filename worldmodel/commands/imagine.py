@@ -60,18 +60,15 @@ def main(args: argparse.Namespace) -> None:
     _check_numbers(args)
     from .. import gallery
     from ..imagination import imagine_videos
+    from ..rollouts.lock import locked
     from ..runtime import choose_threads
     from ..simulator import PRETRAINED, Simulator
 
     checkpoint = gallery.resolve(args.checkpoint) if args.checkpoint else PRETRAINED
     simulator = Simulator.from_pretrained(checkpoint, temperature=args.temperature, top_k=args.top_k)
     _check_actions(args, simulator)
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot write to --out {args.out}: {error.strerror}") from error
     choose_threads(simulator.rehearse)
-    with _Progress() as progress:
+    with locked(args.out), _Progress() as progress:
         written = imagine_videos(
             simulator,
             args.action,
