@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .build import build, is_vizdoom
 from .game import Game, GameDiedError, Observation, Step
 
 __all__ = ["DEFAULT_ENV", "Game", "GameDiedError", "Observation", "Step", "make_env", "remake_env"]
 
 DEFAULT_ENV = "VizdoomMyWayHome-v1"
-TICS = 4  # an action lasts in ViZDoom, and in the toy world
 
 
 def make_env(
@@ -25,6 +25,8 @@ def make_env(
 ) -> Game:
     """Return the game `env_id`: "toy", a ViZDoom id, or any Gymnasium environment with rgb_array rendering.
 
+    All but the toy world live in a process of their own, which ends with this one.
+
     Args:
         env_id: an id, `module:Id`, or `path/to/file.py:Class`.
         frame_skip: how many tics of the game an action lasts, on top of what an id repeats by itself; None is 4 in
@@ -37,37 +39,21 @@ def make_env(
 
     Raises:
         ValueError: if there is no such environment (the nearest is suggested), or it has no such action or size.
+        OSError: if the system has no room for it.
         GameDiedError: if the engine does not start.
     """
-    is_vizdoom = env_id.startswith("Vizdoom")
-    if (env_id == "toy" or is_vizdoom) and arguments:
+    if (env_id == "toy" or is_vizdoom(env_id)) and arguments:
         raise ValueError(f"{env_id} takes no keyword arguments, got {', '.join(arguments)}")
-    if is_vizdoom and fit not in (None, "crop"):
+    if is_vizdoom(env_id) and fit not in (None, "crop"):
         raise ValueError(f"ViZDoom's frames are the centred square of its screen (fit=crop), got fit={fit}")
+    settings = {"env_id": env_id, "frame_skip": frame_skip, "frame_size": frame_size, "fit": fit, "patience": patience}
+    settings |= {"actions": None if actions is None else list(actions), "arguments": dict(arguments or {})}
     if env_id == "toy":
-        from .toy import ToyGame
+        return build(**settings)
+    from .remote import RemoteGame
+    from .vizdoom.supervision import remove_leftovers_of
 
-        return ToyGame(frame_skip=TICS if frame_skip is None else frame_skip, frame_size=frame_size, actions=actions)
-    if env_id.lower().startswith("vizdoom"):
-        from . import vizdoom  # registers its ids
-    if is_vizdoom:
-        return vizdoom.VizdoomGame(
-            vizdoom.find(env_id),
-            frame_skip=TICS if frame_skip is None else frame_skip,
-            frame_size=frame_size,
-            actions=actions,
-            patience=patience,
-        )
-    from .gymnasium import GymnasiumGame
-
-    return GymnasiumGame(
-        env_id,
-        frame_skip=1 if frame_skip is None else frame_skip,
-        frame_size=frame_size,
-        actions=actions,
-        fit=fit or "squash",
-        arguments=arguments,
-    )
+    return RemoteGame(settings, sweep=remove_leftovers_of if is_vizdoom(env_id) else lambda pid: None)
 
 
 def remake_env(settings: Mapping[str, Any], *, patience: float = 1.0) -> Game:
@@ -77,7 +63,7 @@ def remake_env(settings: Mapping[str, Any], *, patience: float = 1.0) -> Game:
         ValueError: if it cannot be made here.
         GameDiedError: if the engine does not start.
     """
-    is_gymnasium = settings["env"] != "toy" and not settings["env"].startswith("Vizdoom")
+    is_gymnasium = settings["env"] != "toy" and not is_vizdoom(settings["env"])
     return make_env(
         settings["env"],
         frame_skip=settings["frame_skip"],

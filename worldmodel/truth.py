@@ -43,7 +43,7 @@ def real_future(game: Game, origin: Origin, context: np.ndarray, actions: Sequen
         FutureEndsError: if the game ends on the way.
         ValueError: if the replay differs from the recording.
     """
-    _replay(game, origin, context)
+    replay(game, origin, context)
     frames = []
     for name in actions:
         if name not in game.action_names:
@@ -58,7 +58,7 @@ def real_future(game: Game, origin: Origin, context: np.ndarray, actions: Sequen
     return np.stack(frames)
 
 
-def _replay(game: Game, origin: Origin, context: np.ndarray) -> None:
+def replay(game: Game, origin: Origin, context: np.ndarray) -> None:
     """Bring `game` to where `context` ends.
 
     Raises:

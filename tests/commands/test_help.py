@@ -17,6 +17,8 @@ FLAGS = {
     "train-tokenizer": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer-kind",
     "train-dynamics": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer",
     "imagine": "--action --checkpoint --context --from --out --seed --steps --temperature --top-k --truth",
+    "play": "--checkpoint --from --no-browser --out --port",
+    "gallery": "",
     "evaluate": "--checkpoint --clips --data --only --out --quick --seed --set",
     "compare": "",
     "inspect": "",
@@ -26,6 +28,7 @@ FLAGS = {
     "benchmark imagine": "--batch --checkpoint --engine --from --json --repeats --starts --steps",
     "benchmark train": "--compile --json --repeats --set --stage --steps",
     "benchmark collect": "--env --episodes --json --repeats --workers",
+    "benchmark play": "--checkpoint --frames --from --json --repeats --view",
     "benchmark load": "--data --json --repeats --threads --window --windows",
 }
 HELP_WITHOUT_TORCH = """

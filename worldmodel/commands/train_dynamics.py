@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .cli import Parser, override
-from .training import add_training_flags, report, train_in_processes, training_config
+from .training import add_training_flags, report, run_training, training_config
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -17,8 +17,10 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> int:
-    if (code := train_in_processes(args)) is not None:
-        return code
+    return run_training(args, _train)
+
+
+def _train(args: argparse.Namespace) -> int:
     from ..checkpoint import read_index
     from ..config import DynamicsConfig
     from ..rollouts import POSE, EpisodeDataset

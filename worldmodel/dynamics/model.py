@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checkpoint import load_weights, read
+from ..checkpoint import build, read
 from ..config import DynamicsConfig, from_dict
 from ..runtime import single_precision, use_bfloat16
 from ..types import NO_ACTION, Actions, ActionsBetween, Codes, FrameActions, FrameCodes
@@ -297,8 +297,7 @@ class Dynamics(nn.Module):
         checkpoint = read(directory, kind="dynamics")
         values = {name: value for name, value in checkpoint.config.items() if name != "tokenizer"}
         config = from_dict(DynamicsConfig, values)
-        dynamics = cls(config, torch.zeros(config.codebook_size, config.code_dim))
-        load_weights(dynamics, checkpoint, directory)
+        dynamics = build(lambda: cls(config, torch.zeros(config.codebook_size, config.code_dim)), checkpoint, directory)
         return dynamics.eval().requires_grad_(False)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..rollouts import EpisodeDataset
 from ..runtime import autocast
 from ..tokenizer.model import Tokenizer
+from .stopping import Stopped
 
 HELD_OUT_EVERY = 50  # one episode in so many is kept from training, for the log's held-out numbers
 HELD_OUT_LEAST, HELD_OUT_A_MINUTE = 3, 2  # clips of these episodes, for each minute of a run
@@ -178,11 +178,11 @@ def with_progress(items: Sequence[int], text: str, *, visible: bool, signals: Se
     """Yield items, with a progress bar on stderr.
 
     Raises:
-        KeyboardInterrupt: once there is a signal in `signals`, those that came so far.
+        Stopped: once there is a signal in `signals`, those that came so far.
     """
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not visible) as bar:
         for item in bar.track(items):
             if signals:
-                raise KeyboardInterrupt(signal.Signals(signals[-1]).name)
+                raise Stopped(signals[-1])
             yield item
