@@ -136,3 +136,5 @@ def test_previous_frames_are_the_ones_before(tmp_path: Path) -> None:
     frames = dataset.frames(0, 0, 5)
     np.testing.assert_array_equal(later, frames[1:4])
     np.testing.assert_array_equal(first, frames[[1, 0, 1]])
+    single = FrameClips(dataset, clip=1)
+    np.testing.assert_array_equal(single.previous([(0, 0), (0, 3)]), frames[[[1], [2]]])

@@ -100,9 +100,8 @@ class FrameClips:
         clip = self.training.clip
         if start:
             return self.dataset.frames(episode, start - 1, start - 1 + clip)
-        second = min(1, int(self.dataset.lengths[episode]) - 1)
-        frames = [self.dataset.frames(episode, second, second + 1), self.dataset.frames(episode, 0, clip - 1)]
-        return np.concatenate(frames[: 1 if clip == 1 else 2])
+        frames = self.dataset.frames(episode, 0, max(clip, min(2, int(self.dataset.lengths[episode]))))
+        return np.concatenate([frames[1:2] if len(frames) > 1 else frames, frames[: clip - 1]])
 
 
 class CodeClips:
