@@ -1,8 +1,9 @@
 """Checkpoints: a directory with `config.json` and safetensors shards, verified when loaded, never half replaced.
 
-`config.json` holds the kind of model, its config, its metrics and the SHA-256 of every shard. Shards carry a part of
-their hash in their name, so a new save never touches the files of the old one; replacing `config.json` is the one step
-that makes the new save the checkpoint. Nothing is ever unpickled.
+`config.json` holds the kind of model, its config, its metrics and the SHA-256 of every shard. There are shards for each
+module of the model, with a part of their hash in their name: a new save never touches the files of the old one, and a
+module that did not change keeps its file. Replacing `config.json` is the one step that makes the new save the
+checkpoint. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from . import upgrade
 from .rollouts.manifest import write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
 SHARD_BYTES = 15 * 2**20
 INDEX = "config.json"
-_SHARD_NAME = re.compile(r"model-\d{5}-of-\d{5}-[0-9a-f]{12}\.safetensors")
+_SHARD_NAME = re.compile(r"(model-\d{5}-of-\d{5}|[a-z_0-9]+(-\d+)?)-[0-9a-f]{12}\.safetensors")  # of schema 1 and 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """What a checkpoint directory holds."""
 
-    kind: str  # "tokenizer", "vae", "belief", "dynamics" or "training"
+    kind: str  # "tokenizer", "vae", "learned_map", "dynamics" or "training"
     config: dict[str, Any]
     metrics: dict[str, Any]
     tensors: dict[str, Tensor]
@@ -46,13 +48,12 @@ def write(directory: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
     """
     path = Path(directory)
     path.mkdir(parents=True, exist_ok=True)
-    shards = list(_shards(checkpoint.tensors))
     files: dict[str, str] = {}
     try:
-        for number, tensors in enumerate(shards, 1):
+        for module, tensors in _shards(checkpoint.tensors):
             data = save(tensors)
             digest = hashlib.sha256(data).hexdigest()
-            name = f"model-{number:05d}-of-{len(shards):05d}-{digest[:12]}.safetensors"
+            name = f"{module}-{digest[:12]}.safetensors"
             files[name] = digest
             write_atomically(path / name, data)
         index = {
@@ -67,17 +68,23 @@ def write(directory: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
         _remove_unlisted(path)
 
 
-def _shards(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    shard: dict[str, Tensor] = {}
-    size = 0
+def _shards(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield the name and the tensors of each shard: a module, or a numbered part of a large one."""
+    modules: dict[str, dict[str, Tensor]] = {}
     for name, tensor in sorted(tensors.items()):
-        tensor = tensor.detach().cpu().contiguous()
-        if shard and size + tensor.nbytes > SHARD_BYTES:
-            yield shard
-            shard, size = {}, 0
-        shard[name] = tensor
-        size += tensor.nbytes
-    yield shard
+        module = name.partition(".")[0] if "." in name else "buffers"
+        modules.setdefault(module, {})[name] = tensor.detach().cpu().contiguous()
+    for module, members in modules.items() or [("buffers", {})]:
+        parts: list[dict[str, Tensor]] = [{}]
+        size = 0
+        for name, tensor in members.items():
+            if parts[-1] and size + tensor.nbytes > SHARD_BYTES:
+                parts.append({})
+                size = 0
+            parts[-1][name] = tensor
+            size += tensor.nbytes
+        for number, part in enumerate(parts, 1):
+            yield (f"{module}-{number}" if len(parts) > 1 else module), part
 
 
 def _remove_unlisted(path: Path) -> None:
@@ -86,18 +93,31 @@ def _remove_unlisted(path: Path) -> None:
         listed = set(json.loads((path / INDEX).read_text())["files"])
     except (OSError, ValueError, KeyError):
         listed = set()
-    for file in path.glob("model-*.safetensors"):
+    for file in path.glob("*.safetensors"):
         if _SHARD_NAME.fullmatch(file.name) and file.name not in listed:
             file.unlink(missing_ok=True)
 
 
 def read_index(directory: str | os.PathLike[str], *, kind: str) -> dict[str, Any]:
-    """Return the content of `config.json` without reading any weights.
+    """Return the content of `config.json` without reading any weights; settings of schema 1 by their present names.
 
     Raises:
         ValueError: if there is no checkpoint of this kind, or it is damaged; the message is one line.
     """
     path = Path(directory)
+    index = _read_index(_home(path, kind), kind)
+    if index["schema"] not in (upgrade.SCHEMA, SCHEMA):
+        raise ValueError(f"{path} has schema {index['schema']!r}; this version reads {upgrade.SCHEMA} and {SCHEMA}")
+    if index["schema"] == upgrade.SCHEMA:
+        is_part = kind == "learned_map" and index["kind"] == "dynamics" and upgrade.has_map(index["config"])
+        index |= {"config": upgrade.upgraded_config(kind, index["config"]), "kind": kind if is_part else index["kind"]}
+    if index["kind"] != kind:
+        raise ValueError(f"{path} is a {index['kind']} checkpoint, not a {kind} checkpoint")
+    return index
+
+
+def _read_index(path: Path, kind: str) -> dict[str, Any]:
+    """Return what `config.json` says, of whatever schema and kind."""
     try:
         index = json.loads((path / INDEX).read_text())
     except FileNotFoundError:
@@ -108,11 +128,26 @@ def read_index(directory: str | os.PathLike[str], *, kind: str) -> dict[str, Any
         raise ValueError(f"{path / INDEX} is damaged: it is not JSON") from None
     if not isinstance(index, dict) or not {"schema", "kind", "config", "metrics", "files"} <= index.keys():
         raise ValueError(f"{path / INDEX} does not describe a checkpoint")
-    if index["schema"] != SCHEMA:
-        raise ValueError(f"{path} has schema {index['schema']!r}; this version reads {SCHEMA}")
-    if index["kind"] != kind:
-        raise ValueError(f"{path} is a {index['kind']} checkpoint, not a {kind} checkpoint")
     return index
+
+
+def _home(path: Path, kind: str) -> Path:
+    """Return the directory that holds a checkpoint: in schema 1 a learned map was within the dynamics' files."""
+    return path.parent if kind == "learned_map" and not (path / INDEX).exists() and _holds_map(path.parent) else path
+
+
+def _holds_map(path: Path) -> bool:
+    try:
+        index = _read_index(path, "dynamics")
+    except ValueError:
+        return False
+    return index["schema"] == upgrade.SCHEMA and index["kind"] == "dynamics" and upgrade.has_map(index["config"])
+
+
+def has_part(directory: str | os.PathLike[str], part: str) -> bool:
+    """Return whether a checkpoint has a part of that name and kind, such as "learned_map", in a folder of its own."""
+    path = Path(directory) / part
+    return (path / INDEX).exists() or _home(path, part) != path
 
 
 def read(directory: str | os.PathLike[str], *, kind: str) -> Checkpoint:
@@ -121,10 +156,12 @@ def read(directory: str | os.PathLike[str], *, kind: str) -> Checkpoint:
     Raises:
         ValueError: if it is missing, of another kind, or any byte of it is not what was saved.
     """
-    index = read_index(directory, kind=kind)
+    index, home = read_index(directory, kind=kind), _home(Path(directory), kind)
     tensors: dict[str, Tensor] = {}
     for name, digest in index["files"].items():
-        tensors |= _read_shard(Path(directory) / name, digest)
+        tensors |= _read_shard(home / name, digest)
+    if index["schema"] == upgrade.SCHEMA:
+        tensors = upgrade.upgraded_weights(kind, tensors)
     return Checkpoint(kind=kind, config=index["config"], metrics=index["metrics"], tensors=tensors)
 
 

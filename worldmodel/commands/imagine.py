@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> None:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot write to --out {args.out}: {error.strerror}") from error
-    choose_threads(simulator.rehearse)
+    choose_threads(simulator.warm_up)
     with _Progress() as progress:
         written = imagine_videos(
             simulator,

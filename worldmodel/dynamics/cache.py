@@ -1,11 +1,9 @@
-"""The memory of a simulator: the keys and values of the frames in its window, and nothing older."""
+"""The KV cache: keys and values of the frames in the window, and nothing older."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-from .belief import Memory
 
 
 class ContextCache:
@@ -17,8 +15,6 @@ class ContextCache:
 
     def __init__(self, layers: int, window: int) -> None:
         self.window = window
-        self.belief = Memory()
-        self.imagined = False  # whether the frames to come are imagined: a belief does not look at them
         self.last: Tensor | None = None  # the last frame's patches
         self.actions: Tensor | None = None  # (b lags), the actions before the one that is told next
         self.count = 0  # frames taken in
@@ -58,7 +54,6 @@ class ContextCache:
                 for entry in self._entries
             ]
         self.last, self.actions = pick(self.last), pick(self.actions)
-        self.belief.repeat(rows)
 
     def advance(self) -> None:
         """Finish the frame: the next one goes to the next slot."""

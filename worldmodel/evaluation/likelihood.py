@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..dynamics.features import Features
 from ..simulator import Simulator
 from ..types import NO_ACTION, Report
 from .clips import Clips
@@ -72,16 +73,16 @@ def _score(
 
 def _imagine(
     simulator: Simulator, codes: Tensor, actions: np.ndarray, *, context: int, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Return the features (b n d' d) that the model had of each imagined frame, and its codes (b n h w)."""
-    told: list[tuple[Tensor, Tensor]] = []
+) -> tuple[Features, Tensor]:
+    """Return the features (b n) that the model had of each imagined frame, and its codes (b n h w)."""
+    told: list[tuple[Features, Tensor]] = []
     listened = heard(simulator, lambda features, frame: told.append((features, frame)))
     listened.seed(seed)
     listened.reset_codes(codes[:, :context], torch.as_tensor(actions[:, : context - 1]))
     for step in range(context - 1, actions.shape[1]):
         listened.step(actions[:, step])
     known, drawn = zip(*told, strict=True)
-    return torch.stack(known, dim=1), torch.stack(drawn, dim=1)
+    return Features.stack(known), torch.stack(drawn, dim=1)
 
 
 def _summary(simulator: Simulator, nats: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..dynamics.features import Features
 from ..dynamics.samplers import Sampler
 from ..dynamics.sampling import gumbel_noise
 from ..runtime import autocast
@@ -18,45 +18,42 @@ from ..types import Codes, FrameCodes
 
 FRAMES_AT_ONCE = 16  # whose logits are held at the same time
 
-Hear = Callable[[Tensor, FrameCodes], None]  # is told features (b n d) and the codes (b h w) drawn from them
+Hear = Callable[[Features, FrameCodes], None]  # is told features (b) and the codes (b h w) drawn from them
 
 
 @torch.inference_mode()
-def past_features(simulator: Simulator, codes: Codes, actions: np.ndarray) -> Tensor:
-    """Return the features (b t n d) of the frames that follow `codes` (b t h w) under `actions` (b t).
+def past_features(simulator: Simulator, codes: Codes, actions: np.ndarray, *, num_real: int | None = None) -> Features:
+    """Return the features (b t) of the frames that follow `codes` (b t h w) under `actions` (b t).
 
-    All frames are looked at alike; the simulator looks more closely at the last ones before it imagines, and so knows
-    a little better from where it goes on.
+    See `Simulator.features` for `num_real`.
     """
-    told = torch.as_tensor(actions, dtype=torch.int64).to(codes.device)
-    with autocast(codes.device, precision=simulator.precision):
-        return simulator.dynamics.features(codes, told)
+    return simulator.features(codes, torch.as_tensor(actions, dtype=torch.int64), num_real=num_real)
 
 
 @torch.inference_mode()
-def frame_nats(simulator: Simulator, features: Tensor, codes: Codes) -> np.ndarray:
-    """Return the mean of -log p(code) over each frame of `codes` (b t h w), given features (b t n d): float64 (b t).
+def frame_nats(simulator: Simulator, features: Features, codes: Codes) -> np.ndarray:
+    """Return the mean of -log p(code) over each frame of `codes` (b t h w), given features (b t): float64 (b t).
 
     p is the model's own distribution, whatever temperature it is drawn with.
     """
     b, t = codes.shape[:2]
-    flat = zip(features.flatten(0, 1).split(FRAMES_AT_ONCE), codes.flatten(0, 1).split(FRAMES_AT_ONCE), strict=True)
-    parts = []
-    for some, frames in flat:
+    flat, every, parts = features.flatten(), codes.flatten(0, 1), []
+    for start in range(0, len(every), FRAMES_AT_ONCE):
+        some, frames = (each[start : start + FRAMES_AT_ONCE] for each in (flat, every))
         with autocast(codes.device, precision=simulator.precision):
-            logits = simulator.dynamics.logits(some.unsqueeze(0), frames.unsqueeze(0))[0]
+            logits = simulator.dynamics.logits(some[None], frames[None])[0]
         nats = F.cross_entropy(logits.float().flatten(0, -2), frames.flatten(), reduction="none")
         parts.append(nats.view(len(frames), -1).double().mean(1))
     return torch.cat(parts).view(b, t).cpu().numpy()
 
 
-def draw(simulator: Simulator, features: Tensor, generator: torch.Generator) -> Codes:
-    """Return codes (b t h w) drawn from the model's own distribution, temperature 1, given features (b t n d)."""
+def draw(simulator: Simulator, features: Features, generator: torch.Generator) -> Codes:
+    """Return codes (b t h w) drawn from the model's own distribution, temperature 1, given features (b t)."""
     config = simulator.dynamics.config
     shape = (len(features), config.num_patches, config.codes_per_patch, config.codebook_size)
     drawn = [
         simulator.sampler.sample(features[:, i], gumbel_noise(shape, generator), temperature=1.0, top_k=0)
-        for i in range(features.shape[1])
+        for i in range(features.num_frames)
     ]
     return torch.stack(drawn, dim=1)
 
@@ -67,7 +64,7 @@ class HeardSampler:
     def __init__(self, sampler: Sampler, hear: Hear) -> None:
         self.sampler, self.hear = sampler, hear
 
-    def sample(self, features: Tensor, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
+    def sample(self, features: Features, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
         """Return the codes (b h w) that the sampler draws."""
         codes = self.sampler.sample(features, noise, temperature=temperature, top_k=top_k)
         self.hear(features, codes)
@@ -76,7 +73,6 @@ class HeardSampler:
 
 def heard(simulator: Simulator, hear: Hear) -> Simulator:
     """Return a simulator of the same models with a state of its own, of whose every draw `hear` is told."""
-    other = copy.copy(simulator)
-    other.generator = torch.Generator()
+    other = simulator.fork()
     other.sampler = HeardSampler(simulator.sampler, hear)
     return other

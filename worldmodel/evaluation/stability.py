@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..dynamics.features import Features
 from ..rollouts import EpisodeDataset
 from ..simulator import Simulator
 from ..types import FrameCodes, Report
@@ -135,7 +136,7 @@ def trace_imagined(
     report: Callable[[int], None],
 ) -> Trace:
     """Return the trace of what follows the clips' contexts under actions `future` (b n), n a multiple of BLOCK."""
-    told: list[tuple[Tensor, FrameCodes]] = []
+    told: list[tuple[Features, FrameCodes]] = []
     listened = heard(simulator, lambda features, codes: told.append((features, codes)))
     listened.seed(seed)
     listened.reset(clips.frames[:, :context], clips.actions[:, : context - 1])
@@ -146,7 +147,7 @@ def trace_imagined(
         for step in range(start, start + BLOCK):
             listened.step(future[:, step])
         codes = torch.stack([drawn for _, drawn in told], dim=1)
-        features = torch.stack([known for known, _ in told[::scored_every]], dim=1)
+        features = Features.stack([known for known, _ in told[::scored_every]])
         nats.append(frame_nats(simulator, features, codes[:, ::scored_every]))
         looks = simulator.decode(torch.cat([before, codes], dim=1))
         counts.append(_counts(codes, simulator))

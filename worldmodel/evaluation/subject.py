@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,7 +65,7 @@ class Subject(Recordings):
 
     def rehearse(self) -> None:
         """Do what is done most, for nothing: to be timed."""
-        self.simulator.rehearse()
+        self.simulator.warm_up()
 
 
 class Imaginer(Protocol):
@@ -96,7 +95,7 @@ class Told:
         return np.concatenate(parts)
 
     def _imagine(self, past: np.ndarray, known: np.ndarray, asked: np.ndarray, *, seed: int) -> np.ndarray:
-        simulator = _fork(self._after(past, known))
+        simulator = self._after(past, known).fork()
         simulator.seed(seed)
         return simulator.decode(torch.stack([simulator.step(asked[:, i]) for i in range(asked.shape[1])], dim=1))
 
@@ -104,18 +103,10 @@ class Told:
         """Return a simulator that has taken in a context."""
         key = hashlib.sha256(past.tobytes() + known.tobytes()).digest()
         if self._begun is None or self._begun[0] != key:
-            simulator = _fork(self.simulator)
+            simulator = self.simulator.fork()
             simulator.reset(past, known)
             self._begun = key, simulator
         return self._begun[1]
-
-
-def _fork(simulator: Simulator) -> Simulator:
-    """Return a simulator of the same models that goes on from the same state on its own."""
-    other = copy.copy(simulator)
-    other.generator = torch.Generator()
-    other._cache = copy.deepcopy(simulator._cache)
-    return other
 
 
 class Untold(Told):
