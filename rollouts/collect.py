@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..envs import Game
+from ..envs import Game, GameDiedError
 from .config import CollectConfig
-from .crew import Crew
+from .crew import ATTEMPTS, Crew
+from .lock import locked
 from .manifest import (
     INFO_FILE,
     DatasetInfo,
@@ -21,6 +21,9 @@ from .manifest import (
     read_records,
     write_info,
 )
+from .memory import check_workers
+
+STATEMENTS = {"world"}  # settings that say something of a game and change no frame; older data sets lack them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,7 @@ def collect(
     """Record episodes into the directory `path` until `goal` is reached; go on where an earlier call ended.
 
     Episodes are numbered, each with its own seed, and enter the manifest in this order: the data set does not depend
-    on the number of workers. A worker is a thread with a game of its own.
+    on the number of workers. A worker is a thread with a game of its own, in a process of its own.
 
     Args:
         on_start: is called once with the episodes that are already there.
@@ -67,8 +70,9 @@ def collect(
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    with closing(config.make_game()) as game, _locked(path):
-        info = describe(config, game)
+    check_workers(workers)
+    game, info = _start(config)
+    with closing(game), locked(path):
         records = _open(path, info)
         on_start(records)
         if goal.is_reached(records):
@@ -81,6 +85,22 @@ def collect(
                 if goal.is_reached(records):
                     break
         _remove_unlisted(path, records)
+
+
+def _start(config: CollectConfig) -> tuple[Game, DatasetInfo]:
+    """Return the first game, started anew if it dies, and what a data set recorded from it says about itself."""
+    for attempt in range(ATTEMPTS):
+        game = None
+        try:
+            game = config.make_game(patience=2.0**attempt)
+            return game, describe(config, game)
+        except BaseException as error:
+            if game is not None:
+                game.close()
+            if not isinstance(error, GameDiedError):
+                raise
+            died = error
+    raise GameDiedError(f"the game died {ATTEMPTS} times at its start: {died}")
 
 
 def describe(config: CollectConfig, game: Game) -> DatasetInfo:
@@ -114,25 +134,10 @@ def _differences(info: DatasetInfo, present: DatasetInfo) -> Iterator[tuple[str,
     ours, theirs = asdict(info), asdict(present)
     ours |= ours.pop("settings")
     theirs |= theirs.pop("settings")
-    for name in sorted(ours.keys() | theirs.keys(), key=lambda name: (name != "env", name)):
+    names = (ours.keys() | theirs.keys()) - STATEMENTS
+    for name in sorted(names, key=lambda name: (name != "env", name)):
         if ours.get(name) != theirs.get(name):
             yield name, ours.get(name), theirs.get(name)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keep the directory for this process alone.
-
-    Raises:
-        ValueError: if another process is recording into it.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    with open(path / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another process is recording into {path}") from None
-        yield
 
 
 def _remove_unlisted(path: Path, records: list[EpisodeRecord]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..envs import DEFAULT_ENV, Game, make_env
 from .policies import POLICIES
@@ -18,17 +20,22 @@ class CollectConfig:
 
     Attributes:
         env: "toy", a ViZDoom id, or any Gymnasium id.
-        frame_skip: how many tics of the game an action lasts.
+        frame_skip: how many tics of the game an action lasts, on top of what the id repeats by itself; 0 is the game's
+            usual: 4 in ViZDoom, 1 elsewhere.
         frame_size: side of the frames in pixels.
-        actions: comma-separated action names; empty is the game's default set.
+        fit: how a picture becomes a square: "squash", "pad" or "crop"; empty is the game's usual.
+        arguments: keyword arguments for a Gymnasium environment.
+        actions: comma-separated action names, or a JSON file with a table; empty is the game's default set.
         policy: "explore", "sticky" or "random".
         split: "train" or "test".
         seed: the first episode's number within the split; the others follow. The policy uses it, too.
     """
 
     env: str = DEFAULT_ENV
-    frame_skip: int = 4
+    frame_skip: int = 0
     frame_size: int = 128
+    fit: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     actions: str = ""
     policy: str = "explore"
     split: str = "train"
@@ -46,7 +53,13 @@ class CollectConfig:
         """Return a new game to record."""
         actions = self.actions.split(",") if self.actions else None
         return make_env(
-            self.env, frame_skip=self.frame_skip, frame_size=self.frame_size, actions=actions, patience=patience
+            self.env,
+            frame_skip=self.frame_skip or None,
+            frame_size=self.frame_size,
+            actions=actions,
+            fit=self.fit or None,
+            arguments=self.arguments,
+            patience=patience,
         )
 
     def episode_seed(self, index: int) -> int:

@@ -42,8 +42,12 @@ class Crew:
         self._threads = [threading.Thread(target=self._work, args=(mine,), name="recorder") for mine in games]
 
     def __enter__(self) -> Crew:
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise OSError(f"{len(self._threads)} workers cannot be started ({error}); use fewer") from error
         return self
 
     def __exit__(
@@ -52,7 +56,8 @@ class Crew:
         self._stop.set()
         self._ahead.release(len(self._threads))
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
 
     def records(self) -> Iterator[EpisodeRecord]:
         """Yield the manifest lines of finished episodes in the order of their numbers, for ever.
@@ -81,6 +86,9 @@ class Crew:
                 index = next(self._numbers)
                 try:
                     record = self._record(index, player)
+                except MemoryError:
+                    self._results.put((index, OSError("out of memory; use fewer workers")))
+                    return
                 except Exception as error:
                     self._results.put((index, error))
                     return
@@ -121,6 +129,8 @@ class _Player:
                 return None
             if moment.frame is not None:
                 encoder.add(moment.frame, moment.variables, action=moment.action, reward=moment.reward)
+            elif moment.action is not None:
+                encoder.end(moment.action, moment.reward)
         return encoder.write(path, terminated=moment.terminated, truncated=moment.truncated)
 
     def close(self) -> None:

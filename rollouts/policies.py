@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from ..envs.vizdoom.player import BLOCKED, FULL_SPEED, PLAYER_RADIUS, SLIDING, STOPPING, TICS, TURN_TOLERANCE
+
 POLICIES = ("explore", "sticky", "random")
 
 # How often the sticky policy chooses an action; any other name weighs as much as `noop`.
@@ -16,17 +18,8 @@ WEIGHTS = {"forward": 3.0, "forward+left": 1.5, "forward+right": 1.5, "left": 1.
 SHORT_WEIGHTS = {"strafe_left": 3.6, "strafe_right": 3.6, "left": 0.6, "right": 0.6}
 SIDES = ("left", "right")
 CELL = 32.0  # map units
-PLAYER_RADIUS = 15.0  # map units; ViZDoom's player has 16, and slides along what it touches
 MAX_LEG = 400.0  # map units
 WALL_SHARE = 0.06  # of the short holds go on against a wall: what a wall does must be learnt, too
-
-# A step of this many tics walks 25 map units at full speed and turns by 14 degrees; both grow with the tics.
-TICS = 4
-FULL_SPEED = 25.0  # map units
-BLOCKED = 4.0  # map units: a step into a wall moves less, the first step from rest moves 7
-SLIDING = 14.0  # map units: a step at full speed that moves less goes along a wall
-STOPPING = 20.0  # map units a step: what it takes to come to rest, with care
-TURN_TOLERANCE = 10.0  # degrees: more than half a step of turning, so that it ends
 
 
 class Policy(Protocol):

@@ -98,6 +98,11 @@ class FakeState:
     def repeat(self, rows: torch.Tensor) -> FakeState:
         return FakeState(self.codes[rows], self.actions[rows])
 
+    def put(self, rows: torch.Tensor, other: FakeState) -> FakeState:
+        codes, actions = self.codes.clone(), self.actions.clone()
+        codes[rows], actions[rows] = other.codes, other.actions
+        return FakeState(codes, actions)
+
 
 class FakeExpectations:
     """An expectation model: the last real frame as it looks, brighter with every action since."""

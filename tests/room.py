@@ -28,7 +28,7 @@ class RoomGame:
     frames_per_second = 8.75
 
     def __init__(self, config: CollectConfig) -> None:
-        self.size, self.tics = config.frame_size, config.frame_skip
+        self.size, self.tics = config.frame_size, config.frame_skip or 4
         self.settings: Mapping[str, Any] = {
             "env": "room",
             "engine": "room 1",

@@ -50,24 +50,59 @@ def test_settings_have_their_present_names() -> None:
 
 def test_weights_have_their_present_names() -> None:
     """Those of the map go to the map, without their prefix; what both need is in both."""
-    names = (
-        "code_vectors appearances context.corruption context.blocks.0.gaze.table context.motion.camera "
-        "context.carried.weight decoder.carried.weight decoder.head.carried.weight decoder.head.alone.bias "
-        "decoder.features.bias belief.seen.bias belief.actions belief.place.bias belief.remember.bias_hh_l0 "
-        "belief.ego_motion.turn belief.ego_motion.turns belief.ego_motion.walls.free belief.field.sway.0.bias "
-        "belief.field.walls belief.extent"
-    ).split()
+    names = [
+        "code_vectors",
+        "appearances",
+        "context.corruption",
+        "context.blocks.0.gaze.table",
+        "context.motion.camera",
+        "context.carried.weight",
+        "decoder.carried.weight",
+        "decoder.head.carried.weight",
+        "decoder.head.alone.bias",
+        "decoder.features.bias",
+        "belief.seen.bias",
+        "belief.actions",
+        "belief.place.bias",
+        "belief.remember.bias_hh_l0",
+        "belief.ego_motion.turn",
+        "belief.ego_motion.turns",
+        "belief.ego_motion.walls.free",
+        "belief.field.sway.0.bias",
+        "belief.field.walls",
+        "belief.extent",
+    ]
     old = {name: torch.tensor(float(i)) for i, name in enumerate(names)}
     assert sorted(upgraded_weights("dynamics", old)) == sorted(
-        "code_vectors code_appearance context.noise context.blocks.0.action_bias.table context.flow.camera "
-        "context.from_flow.weight decoder.from_flow.weight decoder.head.from_flow.weight decoder.head.auxiliary.bias "
-        "decoder.features.bias".split()
+        [
+            "code_vectors",
+            "code_appearance",
+            "context.noise",
+            "context.blocks.0.action_bias.table",
+            "context.flow.camera",
+            "context.from_flow.weight",
+            "decoder.from_flow.weight",
+            "decoder.head.from_flow.weight",
+            "decoder.head.auxiliary.bias",
+            "decoder.features.bias",
+        ]
     )
     learned_map = upgraded_weights("learned_map", old)
     assert sorted(learned_map) == sorted(
-        "code_vectors code_appearance recognition.summary.bias recognition.actions recognition.place.bias "
-        "recognition.recurrent.bias_hh_l0 motion_model.yaw motion_model.yaw_by_history motion_model.collision.free "
-        "view_bob.network.0.bias field.walls extent".split()
+        [
+            "code_vectors",
+            "code_appearance",
+            "recognition.summary.bias",
+            "recognition.actions",
+            "recognition.place.bias",
+            "recognition.recurrent.bias_hh_l0",
+            "motion_model.yaw",
+            "motion_model.yaw_by_history",
+            "motion_model.collision.free",
+            "view_bob.network.0.bias",
+            "field.walls",
+            "extent",
+        ]
     )
     assert learned_map["motion_model.yaw_by_history"] == old["belief.ego_motion.turns"]
 

@@ -123,6 +123,8 @@ def test_interrupted_recording_says_how_to_go_on(number: signal.Signals, code: i
     deadline = time.monotonic() + 60
     while not list(Path().glob("d/*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.05)
+    threads = Path(f"/proc/{process.pid}/task").glob("*/children")
+    games = [int(pid) for children in threads for pid in children.read_text().split()]
     began = time.monotonic()
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
@@ -130,10 +132,13 @@ def test_interrupted_recording_says_how_to_go_on(number: signal.Signals, code: i
     assert process.returncode == code
     assert "finished episodes are safe in d, the same command goes on" in err
     assert "Traceback" not in err
-    assert not [
-        file for file in Path("/proc").glob("[0-9]*/cwd") if f"worldmodel-engine-{process.pid}-" in target(file)
+    engines = [
+        link for link in Path("/proc").glob("[0-9]*/cwd") if any(f"engine-{pid}-" in target(link) for pid in games)
     ]
-    assert not list(Path("/tmp").glob(f"worldmodel-engine-{process.pid}-*"))
+    assert games
+    assert not engines
+    assert not any(Path(f"/proc/{pid}").exists() for pid in games)
+    assert not [found for pid in games for found in Path("/tmp").glob(f"worldmodel-engine-{pid}-*")]
 
 
 def target(link: Path) -> str:

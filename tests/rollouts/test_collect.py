@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worldmodel.envs import GameDiedError, make_env
-from worldmodel.envs.vizdoom import VizdoomGame
-from worldmodel.rollouts import CollectConfig, EpisodeDataset, EpisodeRecord, Goal, collect, crew, measure
+from worldmodel.envs import Game, GameDiedError, make_env
+from worldmodel.envs.remote import RemoteGame
+from worldmodel.envs.vizdoom import supervision
+from worldmodel.rollouts import CollectConfig, EpisodeDataset, EpisodeRecord, Goal, collect, crew, measure, memory
 
 TOY = CollectConfig(env="toy", frame_size=16, frame_skip=1)
 MAZE = CollectConfig(frame_size=32, frame_skip=16)  # short episodes
@@ -85,7 +86,7 @@ def test_one_recorder_at_a_time(tmp_path: Path) -> None:
     """A second recorder into the same directory is refused while the first one works."""
 
     def second(record: EpisodeRecord) -> None:
-        with pytest.raises(ValueError, match="another process is recording"):
+        with pytest.raises(ValueError, match="another process is writing"):
             collect(TOY, tmp_path, goal=Goal(episodes=9))
 
     collect(TOY, tmp_path, goal=Goal(episodes=1), on_episode=second)
@@ -124,6 +125,32 @@ def test_game_that_always_dies_is_one_error(tmp_path: Path, monkeypatch: pytest.
         collect(TOY, tmp_path, goal=Goal(episodes=2))
 
 
+def test_first_game_is_started_again_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A game that dies at its start is replaced before a worker has begun; one that always dies is one error."""
+    real, left = CollectConfig.make_game, iter([True, True, False])
+
+    def make(config: CollectConfig, *, patience: float = 1.0) -> Game:
+        if next(left, False):
+            raise GameDiedError("the engine died")
+        return real(config, patience=patience)
+
+    monkeypatch.setattr(CollectConfig, "make_game", make)
+    collect(TOY, tmp_path / "d", goal=Goal(episodes=2))
+    assert len(EpisodeDataset(tmp_path / "d")) == 2
+    left = iter([True] * 99)
+    with pytest.raises(GameDiedError, match="died 6 times at its start: the engine died"):
+        collect(TOY, tmp_path / "e", goal=Goal(episodes=2))
+
+
+def test_more_workers_than_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """400 games where there is memory for some are one line with the number that fits, before any is started."""
+    monkeypatch.setattr(memory, "free_memory", lambda: 1 << 30)
+    with pytest.raises(ValueError, match=r"400 workers need about 46.9 GiB, 1.0 GiB are free; use --workers 8 or less"):
+        collect(TOY, tmp_path, goal=Goal(episodes=2), workers=400)
+    monkeypatch.setattr(memory, "free_memory", lambda: 0)
+    collect(TOY, tmp_path, goal=Goal(episodes=1), workers=1)
+
+
 def test_impossible_numbers_are_refused(tmp_path: Path) -> None:
     """Goals, workers and seeds that cannot be are refused with their value."""
     for frames, episodes in ((0, None), (None, 0), (None, None), (5, 5)):
@@ -152,6 +179,12 @@ def engines_of(path: Path) -> list[int]:
     """Return the process ids of ViZDoom engines whose recorder writes into `path`."""
     ours = {pid for pid in os.listdir("/proc") if pid.isdigit() and str(path) in read(f"/proc/{pid}/cmdline")}
     return [pid for pid in children_of({int(pid) for pid in ours}) if "viz_controlled" in read(f"/proc/{pid}/cmdline")]
+
+
+def engine_of(game: int) -> list[int]:
+    """Return the process id of the engine that the game process `game` runs."""
+    files = supervision.temporary_directory().glob(f"{supervision.PREFIX}{game}-*/pid")
+    return [int(text) for file in files if (text := read(str(file)))]
 
 
 def children_of(parents: set[int]) -> list[int]:
@@ -204,8 +237,8 @@ def test_killed_recording_loses_nothing_and_leaves_no_engine(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_killed_and_stopped_engines_do_not_change_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Engines that are killed or stopped again and again are replaced; the data is an undisturbed run's."""
-    games: list[VizdoomGame] = []
+    """Games and engines that are killed or stopped again and again are replaced; the data is an undisturbed run's."""
+    games: list[RemoteGame] = []
 
     def make_watched(*args: object, **kwargs: object) -> object:
         games.append(make_env(*args, **kwargs))  # type: ignore[arg-type]
@@ -217,7 +250,7 @@ def test_killed_and_stopped_engines_do_not_change_the_data(tmp_path: Path, monke
     def disturb() -> None:
         nonlocal hits
         while not over.wait(0.4):
-            pids = [pid for game in games if (pid := game.directory.pid()) is not None]
+            pids = [pid for game in games for pid in (game.pid, *engine_of(game.pid)) if Path(f"/proc/{pid}").exists()]
             if pids and hits < 6:
                 os.kill(random.choice(pids), signal.SIGSTOP if hits % 4 == 3 else signal.SIGKILL)
                 hits += 1

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from .benchmark import Measurement
 
 if TYPE_CHECKING:
-    from ..envs.vizdoom import VizdoomGame
+    from ..envs.vizdoom.game import VizdoomGame
     from ..rollouts import CollectConfig, Episode
 
 Play = Callable[["VizdoomGame", Sequence[int]], None]

@@ -33,8 +33,8 @@ def main(args: argparse.Namespace) -> None:
     """Load, check that they can be compared, print."""
     from rich.console import Console
 
-    from ..evaluation import comparison
-    from ..evaluation.tables import number
+    from ..evaluation.report import comparison
+    from ..evaluation.report.tables import number
 
     first, second = comparison.load(args.first), comparison.load(args.second)
     comparison.check_comparable(first, second)
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _path(path: str) -> str:
-    from ..evaluation.tables import title
+    from ..evaluation.report.tables import title
 
     return title(path.split("/"))
 

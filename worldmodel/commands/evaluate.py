@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from ..config import EvaluationConfig
-    from ..evaluation.crew import Crew
-    from ..evaluation.run import Answer, Listener, Outcome
-    from ..evaluation.subject import Subject
-    from ..evaluation.tokenizer_alone import TokenizerSubject
+    from ..evaluation.harness.run import Answer, Listener, Outcome
+    from ..evaluation.harness.subject import Subject
+    from ..evaluation.harness.tokenizer_alone import TokenizerSubject
+    from ..evaluation.harness.workers import Workers
 
 WIDTH = 130  # of tables that no terminal limits
 
@@ -59,26 +59,33 @@ def main(args: argparse.Namespace) -> int:
     from ..config import EvaluationConfig
 
     config = cli.override(EvaluationConfig(), args.set)
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from ..evaluation.report import render
-    from ..evaluation.run import evaluate
-    from ..rollouts.manifest import write_atomically
+    from ..rollouts.lock import locked
     from ..simulator import PRETRAINED
 
     checkpoint = Path(args.checkpoint or PRETRAINED)
     parts = _parts(args.only, checkpoint)
+    with locked(args.out):
+        return _evaluate(args, config, checkpoint, parts)
+
+
+def _evaluate(args: argparse.Namespace, config: EvaluationConfig, checkpoint: Path, parts: list[str]) -> int:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ..evaluation.harness.run import evaluate
+    from ..evaluation.report.page import render
+    from ..rollouts.manifest import write_atomically
+
     make = partial(_subject, args, config, checkpoint)
     subject = make()
-    crew = _crew(make, subject, _processes(args, config))
+    workers = _crew(make, subject, _processes(args, config))
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
     # On a terminal one console draws both: two would write over each other.
     with Progress(console=console if console.is_terminal else Console(stderr=True)) as progress:
         listener = _listener(console, progress)
-        outcome = evaluate(subject, checkpoint, args.out, parts=parts, listener=listener, crew=crew)
+        outcome = evaluate(subject, checkpoint, args.out, parts=parts, listener=listener, workers=workers)
     write_atomically(args.out / "report.html", render(outcome, name=_name(args)).encode())
     _say_verdict(outcome)
     print(f"{args.out / 'metrics.json'}\n{args.out / 'report.html'}")
@@ -86,8 +93,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _parts(only: str | None, checkpoint: Path) -> list[str]:
-    from ..evaluation import tokenizer_alone
-    from ..evaluation.run import PARTS
+    from ..evaluation.harness import tokenizer_alone
+    from ..evaluation.harness.run import PARTS
 
     alone = tokenizer_alone.kind(checkpoint)
     possible = tokenizer_alone.PARTS if alone else tuple(PARTS)
@@ -102,8 +109,8 @@ def _parts(only: str | None, checkpoint: Path) -> list[str]:
 
 
 def _subject(args: argparse.Namespace, config: EvaluationConfig, checkpoint: Path) -> Subject | TokenizerSubject:
-    from ..evaluation import tokenizer_alone
-    from ..evaluation.subject import Subject
+    from ..evaluation.harness import tokenizer_alone
+    from ..evaluation.harness.subject import Subject
     from ..rollouts import EpisodeDataset
     from ..simulator import PRETRAINED, Simulator
 
@@ -133,18 +140,18 @@ def _processes(args: argparse.Namespace, config: EvaluationConfig) -> int:
 
 def _crew(
     make: Callable[[], Subject | TokenizerSubject], subject: Subject | TokenizerSubject, number: int
-) -> Crew | None:
+) -> Workers | None:
     """Return the processes that ask, None if it is this one alone; choose the threads of this one."""
     import torch
 
-    from ..evaluation.crew import Crew
+    from ..evaluation.harness.workers import Workers
     from ..runtime import choose_threads
 
     if number == 1:
         choose_threads(subject.rehearse)
         return None
     torch.set_num_threads(1)
-    return Crew(make, number)
+    return Workers(make, number)
 
 
 def _name(args: argparse.Namespace) -> str:
@@ -153,7 +160,7 @@ def _name(args: argparse.Namespace) -> str:
 
 def _listener(console: Console, progress: Progress) -> Listener:
     """Return what shows a bar for each part that is being asked, and its tables once it has answered."""
-    from ..evaluation.run import Listener
+    from ..evaluation.harness.run import Listener
 
     tasks: dict[str, Any] = {}
 
@@ -170,7 +177,7 @@ def _listener(console: Console, progress: Progress) -> Listener:
     def on_failure(part: str, error: ValueError) -> None:
         if part in tasks:
             progress.remove_task(tasks.pop(part))
-        progress.console.print(f"[red]{part} could not be asked:[/] {error}", highlight=False)
+        progress.console.print(f"[red]{part} could not be asked:[/] {cli.for_console(error)}", highlight=False)
 
     return Listener(on_progress=on_progress, on_answer=on_answer, on_failure=on_failure)
 
@@ -179,18 +186,18 @@ def _print(console: Console, part: str, answer: Answer) -> None:
     """Print what a part answered."""
     from rich.table import Table
 
-    from ..evaluation.tables import tables
+    from ..evaluation.report.tables import tables
 
     console.print(f"\n[bold]{part}[/] ({answer.seconds:.0f} s)", highlight=False)
     for found in tables(answer.result):
         header, rows = found.cells()
         if found.title:
-            console.print(found.title)
+            console.print(cli.for_console(found.title))
         table = Table(show_header=any(header))
         for number, name in enumerate(header):
-            table.add_column(name, justify="right" if number else "left")
+            table.add_column(cli.for_console(name), justify="right" if number else "left")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(cli.for_console, row))
         console.print(table)
 
 
@@ -200,6 +207,6 @@ def _say_verdict(outcome: Outcome) -> None:
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     for warning in outcome.metrics["warnings"]:
-        console.print(f"[yellow]{warning}[/]")
+        console.print(f"[yellow]{cli.for_console(warning)}[/]")
     for row in outcome.metrics["broken_claims"]:
-        console.print(f"[red]{row['part']}: it does not hold that {row['claim']}[/]")
+        console.print(f"[red]{row['part']}: it does not hold that {cli.for_console(row['claim'])}[/]")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .cli import Parser, override
-from .training import add_training_flags, report, train_in_processes, training_config
+from .training import add_training_flags, report, run_training, training_config
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -17,8 +17,10 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> int:
-    if (code := train_in_processes(args)) is not None:
-        return code
+    return run_training(args, _train)
+
+
+def _train(args: argparse.Namespace) -> int:
     from ..checkpoint import read_index
     from ..config import DynamicsConfig
     from ..learned_map.config import LearnedMapConfig
@@ -27,6 +29,7 @@ def main(args: argparse.Namespace) -> int:
     from ..tokenizer.model import Tokenizer
     from ..training.dynamics import DEFAULTS, DynamicsStage, train_dynamics
     from ..training.map_run import wants_map
+    from ..training.outcome import outcome_settings
 
     dataset = EpisodeDataset(args.data)
     tokenizer = Tokenizer.from_pretrained(args.tokenizer).to(default_device())
@@ -45,6 +48,7 @@ def main(args: argparse.Namespace) -> int:
             frame_skip=dataset.info.frame_skip,
             frames_per_second=dataset.info.frames_per_second,
             expectation=has_map,
+            **outcome_settings(dataset),
         ),
         model_settings,
     )

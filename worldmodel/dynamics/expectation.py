@@ -7,7 +7,7 @@ the image: a product of two experts (Hinton 2002), weighted by the precision.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -38,6 +38,9 @@ class ExpectationState(Protocol):
 
     def repeat(self, rows: Tensor) -> ExpectationState:
         """Return the state of other rows: int64 (m), for each the number of the one that it has the past of."""
+
+    def put(self, rows: Tensor, other: Any) -> ExpectationState:
+        """Return a state in which some rows (m) go on from `other`, which has m rows; the others keep theirs."""
 
 
 State = TypeVar("State", bound=ExpectationState)

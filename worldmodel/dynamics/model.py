@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checkpoint import load_weights, read
+from ..checkpoint import build, read
 from ..config import DynamicsConfig, from_dict
 from ..runtime import single_precision, use_bfloat16
 from ..types import Actions, ActionsBetween, Codes, FrameActions, FrameCodes
@@ -23,8 +23,10 @@ from .features import Features
 from .noise import add_context_noise, drop_actions
 from .optical_flow import render, standardised_appearance
 from .order import Order
+from .outcome import OutcomeHead, RecordedOutcomes
 from .sampling import sample
 
+IGNORED = -100  # in place of a code that is not known: cross_entropy leaves it out
 AUXILIARY_SHARE = 4  # one patch in so many trains the auxiliary head at a training step
 FLOW_WEIGHT = 1.0
 NOT_WEIGHTS = ("tokenizer", "learned_map")  # what a checkpoint's config says beside the model's own
@@ -38,6 +40,7 @@ class DynamicsLosses:
     nll: Tensor  # of the model
     aux_nll: Tensor  # of the auxiliary parallel head: the context transformer's own prediction, all codes at once
     flow: Tensor  # how far the warped image is from the next: see `OpticalFlow.loss`
+    outcome: Tensor  # of rewards and ends: see `OutcomeHead.loss`; 0 without heads
 
 
 class Dynamics(nn.Module):
@@ -59,6 +62,7 @@ class Dynamics(nn.Module):
         self.order = Order(config.order, config.patch_grid)
         self.context = ContextTransformer(config)
         self.decoder = CodeDecoder(config, self.order)
+        self.outcome = OutcomeHead(config) if config.rewards else None  # last: other weights are drawn as without
         codebook = codebook.detach().float()
         self.register_buffer("code_vectors", (codebook - codebook.mean(0)) / codebook.std(0).clamp(min=1e-6))
         shape = (config.codebook_size, 3, config.code_pixels, config.code_pixels)
@@ -163,6 +167,7 @@ class Dynamics(nn.Module):
         past: Codes | None = None,
         expectation: Expectation | None = None,
         generator: torch.Generator,
+        outcomes: RecordedOutcomes | None = None,
     ) -> DynamicsLosses:
         """Return the losses of predicting each frame of `codes` (b t h w) but the first, under `actions` (b t-1).
 
@@ -175,6 +180,8 @@ class Dynamics(nn.Module):
             past: (b t-1 h w), from which they are predicted; the frames themselves if None.
             expectation: (b t-1), of each frame but the first; None where nothing is expected.
             generator: decides what is noise and what is dropped, on the CPU.
+            outcomes: (b t-1), of the actions: the heads learn as well, and frames that the game did not show teach
+                nothing.
         """
         past, noise_rates = codes[:, :-1] if past is None else past, None
         config = self.config
@@ -185,21 +192,34 @@ class Dynamics(nn.Module):
             actions = drop_actions(actions, rate=config.action_dropout, generator=generator)
         features, displacement = self._features(past, actions, noise_rates=noise_rates, expectation=expectation)
         patches = self.to_patches(codes[:, 1:])
-        nll = _nats(self._patch_logits(features.flatten(), patches.flatten(0, 1)), patches)
+        logits = self._patch_logits(features.flatten(), patches.flatten(0, 1))
+        if outcomes is not None:
+            patches = patches.masked_fill(~outcomes.shown[..., None, None], IGNORED)
+        nll = _nats(logits, patches)
         shown = torch.arange(config.num_patches)
         if self.training:  # a sample of the patches teaches as well, and the logits of all are a tenth of a step
             shown = torch.randperm(config.num_patches, generator=generator)[: config.num_patches // AUXILIARY_SHARE]
         shown = shown.to(codes.device)
         auxiliary = self.decoder.head.auxiliary_logits(features.context[:, :, shown], features.flow[:, :, shown])
         aux_nll = _nats(auxiliary, patches[:, :, shown])
-        flow = self._flow_loss(displacement, codes)
-        return DynamicsLosses(nll + aux_nll + FLOW_WEIGHT * flow, nll.detach(), aux_nll.detach(), flow.detach())
+        flow = self._flow_loss(displacement, codes, outcomes)
+        outcome = self._outcome_loss(features.context, outcomes)
+        total = nll + aux_nll + FLOW_WEIGHT * flow + outcome
+        return DynamicsLosses(total, nll.detach(), aux_nll.detach(), flow.detach(), outcome.detach())
 
-    def _flow_loss(self, displacement: Tensor, codes: Codes) -> Tensor:
+    def _outcome_loss(self, context: Tensor, outcomes: RecordedOutcomes | None) -> Tensor:
+        if self.outcome is None or outcomes is None:
+            return context.new_zeros(())
+        return self.outcome.loss(context, outcomes)
+
+    def _flow_loss(self, displacement: Tensor, codes: Codes, outcomes: RecordedOutcomes | None) -> Tensor:
         """Return how badly displacements (b t-1 2 H W) explain codes (b t h w)."""
         images = self.render(codes)
-        before, after = images[:, :-1].flatten(0, 1), images[:, 1:].flatten(0, 1)
-        return self.context.flow.loss(displacement.flatten(0, 1), before, after)
+        parts = [part.flatten(0, 1) for part in (images[:, :-1], images[:, 1:], displacement)]
+        if outcomes is not None:
+            parts = [part[outcomes.shown.flatten()] for part in parts]
+        before, after, moved = parts
+        return self.context.flow.loss(moved, before, after)
 
     forward = loss  # the name by which torch's wrappers for several processes call it
 
@@ -257,8 +277,7 @@ class Dynamics(nn.Module):
         checkpoint = read(directory, kind="dynamics")
         values = {name: value for name, value in checkpoint.config.items() if name not in NOT_WEIGHTS}
         config = from_dict(DynamicsConfig, values)
-        dynamics = cls(config, torch.zeros(config.codebook_size, config.code_dim))
-        load_weights(dynamics, checkpoint, directory)
+        dynamics = build(lambda: cls(config, torch.zeros(config.codebook_size, config.code_dim)), checkpoint, directory)
         return dynamics.eval().requires_grad_(False)
 
 

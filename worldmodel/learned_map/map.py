@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checkpoint import load_weights, read
+from ..checkpoint import build, read
 from ..config import from_dict
 from ..dynamics.expectation import Expectation
 from ..dynamics.optical_flow import render
@@ -66,6 +66,31 @@ class FilterState:
             return part[rows] if isinstance(part, Tensor) else None
 
         return FilterState(**{field.name: pick(getattr(self, field.name)) for field in dataclasses.fields(self)})  # type: ignore[arg-type]
+
+    def put(self, rows: Tensor, other: FilterState) -> FilterState:
+        """Return a state in which some rows (m) go on from `other`, which has m rows; the others keep theirs.
+
+        For imagination alone: of each row its likeliest particle is left.
+        """
+
+        def mixed(mine: Tensor, theirs: Tensor) -> Tensor:
+            joined = mine.clone()
+            joined[rows] = theirs
+            return joined
+
+        ours, new = (state.particles.likeliest() for state in (self, other))
+        steps = self.actions.new_full((len(self.actions), 1, HISTORY), NO_ACTION)
+        error = self.error + (ERROR_GROWTH if self.steps is not None else 0.0)
+        return FilterState(
+            memory=mixed(self.memory, other.memory),
+            particles=Particles(*map(mixed, ours, new)),
+            bob=BobPhase(*map(mixed, self.bob, other.bob)),
+            mean_error=mixed(self.mean_error, other.mean_error),
+            error=mixed(error, other.error) - ERROR_GROWTH,  # that the next step adds to all alike
+            actions=mixed(self.actions, other.actions),
+            anchor=Particles(*map(mixed, ours, new)),
+            steps=steps,
+        )
 
 
 class LearnedMap(nn.Module):
@@ -357,8 +382,8 @@ class LearnedMap(nn.Module):
         """
         checkpoint = read(directory, kind=KIND)
         values = {name: value for name, value in checkpoint.config.items() if name != "tokenizer"}
-        learned_map = cls(from_dict(LearnedMapConfig, values))
-        load_weights(learned_map, checkpoint, directory)
+        config = from_dict(LearnedMapConfig, values)
+        learned_map = build(lambda: cls(config), checkpoint, directory)
         return learned_map.eval().requires_grad_(False)
 
 

@@ -29,6 +29,7 @@ from .loop import Progress, train
 from .map_run import MapRun
 from .optical_flow import code_appearance, fit_flow, fit_steps
 from .optimizer import prepare
+from .outcome import OutcomeClips
 from .state import has_state
 from .tokenizer import save_tokenizer
 
@@ -79,10 +80,14 @@ class DynamicsStage:
         episodes = first_episodes(dataset, training.episodes)
         codes = cached_codes(dataset, tokenizer, directory=cache, episodes=episodes)
         self.batch = training.batch
-        self.clips = CodeClips(dataset, codes, clip=training.clip, episodes=episodes)
+        self.outcomes = OutcomeClips(dataset, clip=training.clip, episodes=episodes) if config.rewards else None
+        self.clips = CodeClips(
+            dataset, codes, clip=training.clip, episodes=episodes, last_steps=self.outcomes is not None
+        )
         self.recent = CodeClips(dataset, codes, clip=config.action_history + 1, episodes=episodes)
         asked = held_out_clips(HELD_OUT_CLIPS, training.minutes)
-        self.held_out = self.clips.read(self.clips.held_out.spread(asked))
+        self.held_out_places = self.clips.held_out.spread(asked)
+        self.held_out = self.clips.read(self.held_out_places)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             self.model = Dynamics(config, tokenizer.codebook.vectors)
@@ -141,8 +146,10 @@ class DynamicsStage:
             expectation = self._expectation(self.map_run, places, past, actions, num_real, generator)
             if num_real is not None:
                 past = self.self_rollout(past, actions, num_real, expectation, generator)
-        losses = model(codes, actions, past=past, expectation=expectation, generator=generator)
-        return {"total": losses.total, "nats": losses.nll, "aux_nats": losses.aux_nll, "flow": losses.flow}
+        outcomes = self.outcomes.read(places).to(self.model.device) if self.outcomes else None
+        losses = model(codes, actions, past=past, expectation=expectation, generator=generator, outcomes=outcomes)
+        parts = {"total": losses.total, "nats": losses.nll, "aux_nats": losses.aux_nll, "flow": losses.flow}
+        return parts | ({"outcome": losses.outcome} if outcomes else {})
 
     def _expectation(
         self,
@@ -213,7 +220,19 @@ class DynamicsStage:
         if self.map_run is not None:
             random_nats = nats.pop("nats_random_actions_without_map")
             gaps["action_gap_without_map"] = random_nats - nats["nats_without_map"]
-        return nats | gaps
+        return nats | gaps | self._held_out_outcome(model)
+
+    def _held_out_outcome(self, model: Dynamics) -> dict[str, float]:
+        """Return the heads' loss over the held-out clips; nothing without heads."""
+        if self.outcomes is None or model.outcome is None:
+            return {}
+        codes, actions = (part.to(model.device) for part in self.held_out)
+        recorded = self.outcomes.read(self.held_out_places).to(model.device)
+        total = 0.0
+        for i in range(len(codes)):
+            features = model.features(codes[i : i + 1, :-1], actions[i : i + 1])
+            total += model.outcome.loss(features.context, recorded[i : i + 1]).item()
+        return {"outcome": total / len(codes)}
 
     def _held_out_nats(self, model: Dynamics, codes: Codes, actions: Actions, *, use_map: bool) -> float:
         expectation = None

@@ -55,7 +55,7 @@ def fit_motion_model(
         visible: whether to show the progress, on stderr.
 
     Raises:
-        KeyboardInterrupt: when a signal came.
+        Stopped: when a signal came.
     """
     device = motion_model.thrust.device
     lengths = np.array([len(track) for track in tracks])

@@ -71,7 +71,7 @@ def fit_flow(
         visible: whether to show the progress, on stderr.
 
     Raises:
-        KeyboardInterrupt: when a signal came.
+        Stopped: when a signal came.
     """
     flow = model.context.flow
     camera = [flow.actions, flow.camera]

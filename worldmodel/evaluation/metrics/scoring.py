@@ -1,0 +1,78 @@
+"""How likely codes are under the dynamics, in nats a code of each frame, also of the codes that it draws itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...dynamics.features import Features
+from ...dynamics.samplers import Sampler
+from ...dynamics.sampling import gumbel_noise
+from ...runtime import autocast
+from ...simulator import Simulator
+from ...types import Codes, FrameCodes
+
+FRAMES_AT_ONCE = 16  # whose logits are held at the same time
+
+OnFrame = Callable[[Features, FrameCodes], None]  # is told features (b) and the codes (b h w) drawn from them
+
+
+@torch.inference_mode()
+def past_features(simulator: Simulator, codes: Codes, actions: np.ndarray, *, num_real: int | None = None) -> Features:
+    """Return the features (b t) of the frames that follow `codes` (b t h w) under `actions` (b t).
+
+    See `Simulator.features` for `num_real`.
+    """
+    return simulator.features(codes, torch.as_tensor(actions, dtype=torch.int64), num_real=num_real)
+
+
+@torch.inference_mode()
+def frame_nats(simulator: Simulator, features: Features, codes: Codes) -> np.ndarray:
+    """Return the mean of -log p(code) over each frame of `codes` (b t h w), given features (b t): float64 (b t).
+
+    p is the model's own distribution, whatever temperature it is drawn with.
+    """
+    b, t = codes.shape[:2]
+    flat, every, parts = features.flatten(), codes.flatten(0, 1), []
+    for start in range(0, len(every), FRAMES_AT_ONCE):
+        some, frames = (each[start : start + FRAMES_AT_ONCE] for each in (flat, every))
+        with autocast(codes.device, precision=simulator.precision):
+            logits = simulator.dynamics.logits(some[None], frames[None])[0]
+        nats = F.cross_entropy(logits.float().flatten(0, -2), frames.flatten(), reduction="none")
+        parts.append(nats.view(len(frames), -1).double().mean(1))
+    return torch.cat(parts).view(b, t).cpu().numpy()
+
+
+def draw(simulator: Simulator, features: Features, generator: torch.Generator) -> Codes:
+    """Return codes (b t h w) drawn from the model's own distribution, temperature 1, given features (b t)."""
+    config = simulator.dynamics.config
+    shape = (len(features), config.num_patches, config.codes_per_patch, config.codebook_size)
+    drawn = [
+        simulator.sampler.sample(features[:, i], gumbel_noise(shape, generator), temperature=1.0, top_k=0)
+        for i in range(features.num_frames)
+    ]
+    return torch.stack(drawn, dim=1)
+
+
+class RecordingSampler:
+    """A sampler that tells of each frame it draws, and of the features that it was drawn from."""
+
+    def __init__(self, sampler: Sampler, hear: OnFrame) -> None:
+        self.sampler, self.hear = sampler, hear
+
+    def sample(self, features: Features, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
+        """Return the codes (b h w) that the sampler draws."""
+        codes = self.sampler.sample(features, noise, temperature=temperature, top_k=top_k)
+        self.hear(features, codes)
+        return codes
+
+
+def recording(simulator: Simulator, hear: OnFrame) -> Simulator:
+    """Return a simulator of the same models with a state of its own, of whose every draw `hear` is told."""
+    other = simulator.fork()
+    other.sampler = RecordingSampler(simulator.sampler, hear)
+    return other
