@@ -72,7 +72,6 @@ def test_recorded_actions_are_stretches_of_episodes() -> None:
     assert 0.6 < (rows[:, 0] >= 100).mean() < 0.95
 
 
-@pytest.mark.usefixtures("all_looks_alike")
 def test_what_is_traced_of_imagined_videos(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nats, counts, change and sharpness are those of the frames that imagine gives, seams between blocks included."""
     monkeypatch.setattr(stability, "BLOCK", 4)
@@ -86,9 +85,7 @@ def test_what_is_traced_of_imagined_videos(subject: Subject, monkeypatch: pytest
     everything = torch.cat([codes, imagined.codes], dim=1)
     actions = np.concatenate([clips.actions[:, :2], future], axis=1)
     with torch.inference_mode():
-        seen = 3  # no imagined frame is looked at
-        dynamics = subject.simulator.dynamics
-        features = dynamics.features(everything[:, :-1], torch.from_numpy(actions), seen=seen)[:, 2:]
+        features = subject.simulator.features(everything[:, :-1], torch.from_numpy(actions), num_real=3)[:, 2:]
     nats = frame_nats(subject.simulator, features, imagined.codes)
     np.testing.assert_allclose(trace.nats, nats[:, ::2], rtol=1e-3)
     frames = np.concatenate([subject.simulator.decode(codes[:, -1:]), imagined.frames], axis=1)
