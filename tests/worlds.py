@@ -18,10 +18,10 @@ def record_toy(path: Path, *, frame_size: int = 32, episodes: int = 3) -> Path:
     return path
 
 
-def tiny_simulator(**settings: object) -> Simulator:
+def tiny_simulator(*, with_map: bool = True, **settings: object) -> Simulator:
     """A simulator of 32x32 frames with random weights; a window of 8 frames."""
     tokenizer = tiny_tokenizer()
-    dynamics = tiny_dynamics(codebook=tokenizer.codebook.vectors, window=8)
+    dynamics = tiny_dynamics(codebook=tokenizer.codebook.vectors, window=8, pose=with_map)
     return Simulator(tokenizer, dynamics, precision="float32", **settings)  # type: ignore[arg-type]
 
 

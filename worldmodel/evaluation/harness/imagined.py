@@ -54,7 +54,9 @@ def identity_of(simulator: Simulator) -> str:
     found = hashlib.sha256(source().encode())
     for model in (simulator.tokenizer, simulator.dynamics):
         for name, tensor in sorted(model.state_dict().items()):
-            found.update(name.encode() + tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+            found.update(
+                name.encode() + tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
+            )
     settings = [simulator.temperature, simulator.top_k, simulator.precision, getattr(simulator, "use_map", True)]
     settings += [type(simulator.sampler).__name__, torch.__version__]
     return hashlib.sha256(found.digest() + json.dumps(settings).encode()).hexdigest()
