@@ -59,16 +59,23 @@ def main(args: argparse.Namespace) -> int:
     from ..config import EvaluationConfig
 
     config = cli.override(EvaluationConfig(), args.set)
+    from ..rollouts.lock import locked
+    from ..simulator import PRETRAINED
+
+    checkpoint = Path(args.checkpoint or PRETRAINED)
+    questions = _questions(args.only, checkpoint)
+    with locked(args.out):
+        return _evaluate(args, config, checkpoint, questions)
+
+
+def _evaluate(args: argparse.Namespace, config: EvaluationConfig, checkpoint: Path, questions: list[str]) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
     from ..evaluation.harness.run import evaluate
     from ..evaluation.report.page import render
     from ..rollouts.manifest import write_atomically
-    from ..simulator import PRETRAINED
 
-    checkpoint = Path(args.checkpoint or PRETRAINED)
-    questions = _questions(args.only, checkpoint)
     make = partial(_subject, args, config, checkpoint)
     subject = make()
     workers = _workers(make, subject, _processes(args, config))
@@ -171,7 +178,7 @@ def _listener(console: Console, progress: Progress) -> Listener:
     def on_failure(name: str, error: ValueError) -> None:
         if name in tasks:
             progress.remove_task(tasks.pop(name))
-        progress.console.print(f"[red]{name} could not be asked:[/] {error}", highlight=False)
+        progress.console.print(f"[red]{name} could not be asked:[/] {cli.for_console(error)}", highlight=False)
 
     return Listener(on_progress=on_progress, on_answer=on_answer, on_failure=on_failure)
 
@@ -185,12 +192,12 @@ def _print(console: Console, name: str, kept: Kept) -> None:
     console.print(f"\n[bold]{name}[/] ({kept.seconds:.0f} s)", highlight=False)
     for found in cells(kept.answer):
         if found.title:
-            console.print(found.title, markup=False)
+            console.print(cli.for_console(found.title))
         table = Table(show_header=not found.bare)
         for number, column in enumerate(found.header):
-            table.add_column(column, justify="right" if number else "left")
+            table.add_column(cli.for_console(column), justify="right" if number else "left")
         for row in found.rows:
-            table.add_row(*row)
+            table.add_row(*map(cli.for_console, row))
         console.print(table)
 
 
@@ -200,8 +207,8 @@ def _say_verdict(found: Evaluation) -> None:
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     for warning in found.metrics["warnings"]:
-        console.print(f"[yellow]{warning}[/]")
+        console.print(f"[yellow]{cli.for_console(warning)}[/]")
     for row in found.metrics["broken_claims"]:
-        console.print(f"[red]{row['question']}: it does not hold that {row['text']}[/]")
+        console.print(f"[red]{row['question']}: it does not hold that {cli.for_console(row['text'])}[/]")
     seconds = sum(run["cpu_seconds"] for run in found.metrics["runs"].values())
     console.print(f"{seconds:.0f} seconds of a processor in all")

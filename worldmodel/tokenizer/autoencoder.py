@@ -13,7 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..checkpoint import load_weights, read
+from ..checkpoint import build, read
 from ..config import TokenizerConfig, VAEConfig, from_dict
 from ..types import Frames
 from .networks import decoder, encoder
@@ -61,10 +61,9 @@ class Autoencoder(nn.Module, Generic[Config]):
         out: Tensor = self.encoder(pixels.float() / GREY - 1)
         return out
 
-    def squared_error(self, frames: Tensor, decoded: Tensor) -> Tensor:
-        """Return the mean of squared errors in grey levels: uint8 (n H W 3), decoder output (n 3 H W) -> ()."""
-        errors = rearrange(frames, "n h w c -> n c h w").float() - (decoded.float() + 1) * GREY
-        return errors.square().mean()
+    def squared_errors(self, frames: Tensor, decoded: Tensor) -> Tensor:
+        """Return squared errors in grey levels: uint8 (n H W 3), decoder output (n 3 H W) -> (n 3 H W)."""
+        return (rearrange(frames, "n h w c -> n c h w").float() - (decoded.float() + 1) * GREY).square()
 
     def nll(self, mse: Tensor) -> Tensor:
         """Return -log p(x | latents) in nats per pixel value, from mean squared errors in grey levels."""
@@ -88,8 +87,8 @@ class Autoencoder(nn.Module, Generic[Config]):
             ValueError: if it is missing, damaged, or another model's.
         """
         checkpoint = read(directory, kind=cls.kind)
-        model = cls(from_dict(cls.config_type, checkpoint.config))  # type: ignore[call-arg]
-        load_weights(model, checkpoint, directory)
+        config = from_dict(cls.config_type, checkpoint.config)
+        model = build(lambda: cls(config), checkpoint, directory)  # type: ignore[call-arg]
         return model.eval().requires_grad_(False)
 
     def _few_at_once(self, frames: Frames) -> Iterator[Tensor]:

@@ -15,6 +15,7 @@ from worldmodel.evaluation.answers import Answer, Claim, Curve, Picture, Scalar,
 from worldmodel.evaluation.harness import provenance, run
 from worldmodel.evaluation.harness.run import Listener, evaluate
 from worldmodel.evaluation.harness.subject import Subject
+from worldmodel.index import write_index
 from worldmodel.rollouts import EpisodeDataset
 from worldmodel.simulator import Simulator
 from worldmodel.types import Report
@@ -133,7 +134,7 @@ def test_another_checkpoint_and_other_data_are_asked_anew(
     evaluate(subject, other, Path("out"), questions=["first"])
     assert asked(parts) == (1, 0)
     name = next(iter(index["files"]))
-    (other / "config.json").write_text(json.dumps(index | {"files": {name: "0" * 64}}))
+    write_index(other, index | {"files": {name: "0" * 64}})
     evaluate(subject, other, Path("out"), questions=["first"])
     assert asked(parts) == (2, 0)
     recorded = EpisodeDataset(record_toy(tmp_path / "d", episodes=2))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...checkpoint import INDEX, read_index
+from ...checkpoint import read_index
 from ...runtime import default_device
 from ...tokenizer.model import Tokenizer
 from ...tokenizer.vae import VAE
@@ -46,8 +46,8 @@ class TokenizerSubject(Recordings):
 def kind(directory: Path) -> str | None:
     """Return the kind of a checkpoint that can be asked alone; None for any other, and for what is none."""
     try:
-        found = json.loads((directory / INDEX).read_text())["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = read_index(directory)["kind"]
+    except (OSError, ValueError):
         return None
     return found if found in MODELS else None
 

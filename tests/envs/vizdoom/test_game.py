@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worldmodel.envs import Game, GameDiedError, make_env, supervision
-from worldmodel.envs.vizdoom import VizdoomGame
+from worldmodel.envs import Game, GameDiedError, make_env
+from worldmodel.envs.vizdoom import supervision
+from worldmodel.envs.vizdoom.game import VizdoomGame, find
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +93,9 @@ def test_sizes_and_settings_that_cannot_be_are_refused() -> None:
 
 
 def test_hung_or_killed_engine_is_an_error_and_leaves_nothing() -> None:
-    """A stopped engine ends the call within seconds, a killed one at once; close removes its memory and directory."""
-    for number, limit in ((signal.SIGSTOP, 4.0), (signal.SIGKILL, 1.0)):
-        game = make_env()
-        assert isinstance(game, VizdoomGame)
+    """A stopped engine ends the call as soon as a killed one; close removes its memory and directory."""
+    for number, limit in ((signal.SIGSTOP, 1.5), (signal.SIGKILL, 1.0)):
+        game = VizdoomGame(find("VizdoomMyWayHome-v1"))
         directory = game.directory
         pid = directory.pid()
         assert pid is not None
@@ -127,8 +127,27 @@ def test_engine_killed_while_it_starts_is_started_again() -> None:
 
     thread = threading.Thread(target=kill_first)
     thread.start()
-    with closing(make_env()) as game:
+    with closing(VizdoomGame(find("VizdoomMyWayHome-v1"))) as game:
         over.set()
         assert game.reset(0).frame.any()
     thread.join()
     assert killed.is_set()
+
+
+def test_a_scenario_of_ones_own(tmp_path: Path) -> None:
+    """A .cfg with its .wad beside it is a game; without the wad, or with lines that mean nothing, it is one line."""
+    import vizdoom
+
+    scenarios = Path(vizdoom.scenarios_path)
+    (tmp_path / "my.wad").write_bytes((scenarios / "basic.wad").read_bytes())
+    text = "doom_scenario_path = my.wad\navailable_buttons = { ATTACK SELECT_WEAPON1 }\nepisode_timeout = 40\n"
+    (tmp_path / "my.cfg").write_text(text)
+    with closing(make_env(str(tmp_path / "my.cfg"), frame_size=32, actions=["noop", "select_weapon1+attack"])) as game:
+        assert game.action_names == ("noop", "attack+select_weapon1")
+        assert game.reset(0).frame.any()
+        assert game.step(1).frame is not None
+    (tmp_path / "bad.cfg").write_text(text.replace("my.wad", "none.wad"))
+    (tmp_path / "odd.cfg").write_text(text.replace("ATTACK", "ATTCK"))
+    for file, message in (("bad", "is no file"), ("odd", "does not understand"), ("missing", "no file")):
+        with pytest.raises(ValueError, match=message):
+            make_env(str(tmp_path / f"{file}.cfg"))

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from worldmodel.envs import supervision
+from worldmodel.envs.vizdoom import supervision
 
 START_AND_DIE = """
 import os, signal
-from worldmodel.envs import make_env
-game = make_env()
+from worldmodel.envs.vizdoom.game import VizdoomGame, find
+game = VizdoomGame(find("VizdoomMyWayHome-v1"))
 game.reset(0)
 print(game.directory.pid(), game.directory.path, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -25,8 +25,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 DIE_HOLDING = """
 import mmap, os, signal, struct, sys
 from pathlib import Path
-from worldmodel.envs import GameDiedError, make_env
-game = make_env(frame_size=32)
+from worldmodel.envs import GameDiedError
+from worldmodel.envs.vizdoom.game import VizdoomGame, find
+game = VizdoomGame(find("VizdoomMyWayHome-v1"), frame_size=32)
 game.reset(0)
 pid = game.directory.pid()
 words = (game.directory.path / "arguments").read_text().splitlines()
@@ -103,3 +104,16 @@ def test_sweep_removes_forgotten_memory_that_nobody_uses() -> None:
     finally:
         for file in (old, young, used):
             file.unlink(missing_ok=True)
+
+
+def test_no_room_for_an_engine_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small /dev/shm (SIGBUS in the library) and a noexec folder (SIGSEGV) are an OSError that says what to do."""
+    monkeypatch.setattr(supervision, "NEEDED_SHARED_MEMORY", 1 << 60)
+    with pytest.raises(OSError, match="--shm-size"):
+        supervision.EngineDirectory("/bin/true")
+    monkeypatch.setattr(supervision, "NEEDED_SHARED_MEMORY", 1)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    before = set(supervision.temporary_directory().glob(f"{supervision.PREFIX}{os.getpid()}-*"))
+    with pytest.raises(OSError, match="set TMPDIR"):
+        supervision.EngineDirectory("/bin/true")
+    assert set(supervision.temporary_directory().glob(f"{supervision.PREFIX}{os.getpid()}-*")) == before

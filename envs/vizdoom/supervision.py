@@ -14,8 +14,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..processes import process_state
+
 PREFIX = "worldmodel-engine-"
 SHARED_MEMORY = Path("/dev/shm")
+LOOK_SECONDS = 0.1  # how often the watchdog looks
+NEEDED_SHARED_MEMORY = 12 << 20  # bytes: what an engine puts there
 UNLOCK_SECONDS = 1.0  # takes 10 ms
 FORGOTTEN_SECONDS = 3600.0  # leftovers whose directory is gone, too: of other programs that use ViZDoom, say
 LAUNCHER = Path(__file__).with_name("engine_launcher.py")
@@ -30,6 +34,7 @@ class EngineDirectory:
     """
 
     def __init__(self, engine: str) -> None:
+        _check_room()
         self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         self.command = self.path / "engine"
         words = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(self.path), engine]
@@ -37,6 +42,11 @@ class EngineDirectory:
         arguments = shlex.quote(str(self.path / "arguments"))
         self.command.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {arguments}\nexec {shlex.join(words)} "$@"\n')
         self.command.chmod(0o700)
+        if not os.access(self.command, os.X_OK):
+            _remove_leftovers(self.path)
+            raise OSError(
+                f"no program may be started in {self.path.parent} (mounted noexec); set TMPDIR to another folder"
+            )
 
     def pid(self) -> int | None:
         """Return the engine's process id, None before it has started."""
@@ -45,6 +55,11 @@ class EngineDirectory:
     def mark_started(self) -> None:
         """Tell the launcher that the engine has answered: from now on its end is final."""
         (self.path / "started").touch()
+
+    def is_stopped(self) -> bool:
+        """Whether the engine was stopped by a signal: nobody will let it go on."""
+        pid = self.pid()
+        return pid is not None and process_state(pid) == "T"
 
     def kill_engine(self) -> None:
         """Kill the engine, stopped or hung as it may be."""
@@ -75,8 +90,19 @@ class EngineDirectory:
     def _read_pid(self, name: str) -> int | None:
         try:
             return int((self.path / name).read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return None
+
+
+def _check_room() -> None:
+    """Raise OSError if shared memory has no room for an engine, which would die of SIGBUS."""
+    if SHARED_MEMORY.exists():
+        status = os.statvfs(SHARED_MEMORY)
+        if (free := status.f_bavail * status.f_frsize) < NEEDED_SHARED_MEMORY:
+            raise OSError(
+                f"{SHARED_MEMORY} has {free / 2**20:.1f} MiB free, an engine needs {NEEDED_SHARED_MEMORY >> 20} MiB "
+                "(docker run --shm-size=1g gives more); use fewer workers"
+            )
 
 
 class Watchdog:
@@ -112,9 +138,9 @@ class Watchdog:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.2):
+        while not self._stop.wait(LOOK_SECONDS):
             deadline = self._deadline
-            if deadline is not None and time.monotonic() > deadline:
+            if deadline is not None and (time.monotonic() > deadline or self._directory.is_stopped()):
                 self._directory.kill_engine()
 
 
@@ -129,6 +155,12 @@ def sweep() -> None:
     for file in old:
         if file.name not in used:
             file.unlink(missing_ok=True)
+
+
+def remove_leftovers_of(owner: int) -> None:
+    """Remove what the game process `owner`, which has ended, left behind."""
+    for directory in temporary_directory().glob(f"{PREFIX}{owner}-*"):
+        _remove_leftovers(directory)
 
 
 def _is_forgotten(file: Path) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from worldmodel.envs.shrink import Shrinker
+from worldmodel.envs.vizdoom.shrink import Shrinker
 
 
 def exact_halving(planes: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worldmodel.envs.actions import BUTTONS, canonical, choose_actions, default_actions, presses
+from worldmodel.envs.vizdoom.buttons import BUTTONS, canonical, choose_actions, default_actions, presses
 
 MAZE = ["TURN_LEFT", "TURN_RIGHT", "MOVE_FORWARD", "MOVE_LEFT", "MOVE_RIGHT"]
 
