@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,12 +65,17 @@ def play_episode(game: Game, seed: int, *, policy: str, policy_seed: int) -> Ite
 def record_episode(game: Game, seed: int, *, policy: str, policy_seed: int) -> Episode:
     """Return the episode of `seed` as `policy` plays it.
 
-    A last step that shows no frame is the episode's final action.
-
     Raises:
         GameDiedError: if the game died.
     """
-    moments = list(play_episode(game, seed, policy=policy, policy_seed=policy_seed))
+    return to_episode(list(play_episode(game, seed, policy=policy, policy_seed=policy_seed)), seed)
+
+
+def to_episode(moments: Sequence[Moment], seed: int) -> Episode:
+    """Return the episode of `seed` that these moments are.
+
+    A last step that shows no frame is the episode's final action.
+    """
     shown = [moment for moment in moments if moment.frame is not None]
     final = moments[-1] if moments[-1].frame is None else None
     return Episode(
