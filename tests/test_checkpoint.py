@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +17,9 @@ from hypothesis import strategies as st
 
 import worldmodel.checkpoint
 from tests.models import tiny_tokenizer
-from worldmodel.checkpoint import Checkpoint, load_weights, read, read_index, write
+from worldmodel.checkpoint import Checkpoint, build, load_weights, read, read_index, write
+from worldmodel.index import write_index
+from worldmodel.tokenizer.model import Tokenizer
 
 
 def make(seed: int = 0, **changes: object) -> Checkpoint:
@@ -105,31 +110,76 @@ def test_a_truncated_or_missing_shard_is_refused(tmp_path: Path) -> None:
         read(tmp_path, kind="tokenizer")
 
 
+def shard_of(path: Path, data: bytes) -> None:
+    """Put a shard with these bytes and its right SHA-256 in place of a checkpoint's own."""
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"model-00001-of-00001-{digest[:12]}.safetensors"
+    (path / name).write_bytes(data)
+    write_index(path, read_index(path) | {"files": {name: digest}})
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("header", "message"),
     [
-        ("{", "not JSON"),
-        ("[]", "does not describe"),
-        ('{"schema": 1}', "does not describe"),
-        ('{"schema": 9, "kind": "tokenizer", "config": {}, "metrics": {}, "files": {}}', "schema 9"),
-        ('{"schema": 1, "kind": "dynamics", "config": {}, "metrics": {}, "files": {}}', "is a dynamics checkpoint"),
+        ('{"a":{"dtype":"F32","shape":[' + "1," * 100_000 + '1],"data_offsets":[0,4]}}', "dimensions"),
+        (json.dumps({f"t{i}": {} for i in range(60_000)}), "declares 60,000 tensors"),
+        ("[" * 100_000, "has no header"),
+        ('{"a": [1]}', "has no shape"),
+        ('{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4]}}', "damaged"),
+        ('{"a":{"dtype":"X9","shape":[1],"data_offsets":[0,4]}}', "damaged"),
     ],
 )
-def test_a_damaged_or_foreign_index_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    """What config.json lacks is said in one line."""
-    (tmp_path / "config.json").write_text(text)
-    with pytest.raises(ValueError, match=message):
-        read_index(tmp_path, kind="tokenizer")
-
-
-def test_an_index_cannot_point_outside(tmp_path: Path) -> None:
-    """A name in the index that is not a shard's name is refused, not opened."""
+def test_a_header_is_judged_before_it_is_obeyed(header: str, message: str, tmp_path: Path) -> None:
+    """A shard signed by whoever made it, whose header declares what no model has, is refused in one line at once."""
     write(tmp_path, make())
-    index = json.loads((tmp_path / "config.json").read_text())
-    index["files"] = {"../secret.safetensors": "0" * 64}
-    (tmp_path / "config.json").write_text(json.dumps(index))
-    with pytest.raises(ValueError, match="not a shard's name"):
+    shard_of(tmp_path, len(header).to_bytes(8, "little") + header.encode() + bytes(4))
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=message) as caught:
         read(tmp_path, kind="tokenizer")
+    assert time.monotonic() - began < 1
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("header", [b"", b"\xff" * 8, bytes(8), (10**12).to_bytes(8, "little")])
+def test_a_shard_without_a_header_is_refused(header: bytes, tmp_path: Path) -> None:
+    """Whatever its first bytes say."""
+    write(tmp_path, make())
+    shard_of(tmp_path, header)
+    with pytest.raises(ValueError, match="damaged"):
+        read(tmp_path, kind="tokenizer")
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    """A pipe would be waited for, a device read for ever: both are refused, also behind a link."""
+    write(tmp_path, make())
+    shard = next(tmp_path.glob("*.safetensors"))
+    shard.unlink()
+    os.mkfifo(shard)
+    with pytest.raises(ValueError, match="is no regular file"):
+        read(tmp_path, kind="tokenizer")
+    shard.unlink()
+    shard.symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match="is no regular file"):
+        read(tmp_path, kind="tokenizer")
+
+
+def test_what_a_killed_save_left_is_swept(tmp_path: Path) -> None:
+    """Temporary shards and indices of a save that was killed go with the next save."""
+    for name in (".model-00001-of-00001-0123456789ab.safetensors.tmp", ".config.json.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    write(tmp_path, make())
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_sizes_are_compared_before_memory_is_taken() -> None:
+    """A config that asks for more than the weights that came with it is refused by name, and builds nothing."""
+    tokenizer = tiny_tokenizer()
+    tensors = dict(tokenizer.state_dict())
+    config = dataclasses.replace(tokenizer.config, hidden_dim=8000, num_residual_blocks=200)
+    with pytest.raises(ValueError, match=r"do not fit the config: decoder.* is"):
+        build(lambda: Tokenizer(config), make(tensors=tensors), "dir")
+    built = build(lambda: Tokenizer(tokenizer.config), make(tensors=tensors), "dir")
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in built.state_dict().items())
 
 
 def test_no_checkpoint_and_a_file_are_told_apart(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_decisions_are_few_and_lead_to_the_log() -> None:
 
 
 def test_results_fit_on_a_few_screens() -> None:
-    """docs/results.md holds the current checkpoints and one row for each earlier one; all tables are in metrics.json."""
+    """docs/results.md holds the current checkpoints and one row for each earlier one; metrics.json has all tables."""
     text = (ROOT / "docs" / "results.md").read_text()
     assert len(text.splitlines()) <= 150
     assert "<!-- results:begin everything -->" not in text

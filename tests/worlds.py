@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from tests.models import tiny_dynamics, tiny_tokenizer
 from worldmodel.checkpoint import Checkpoint, write
@@ -32,3 +35,18 @@ def save_simulator(path: Path) -> Path:
     config = to_dict(simulator.dynamics.config) | {"tokenizer": simulator.tokenizer.fingerprint()}
     write(path, Checkpoint(kind="dynamics", config=config, metrics={}, tensors=dict(simulator.dynamics.state_dict())))
     return path
+
+
+def tiny_outcome_simulator(**settings: object) -> Simulator:
+    """A simulator of 32x32 frames with reward and end heads and without a map; all its weights are random."""
+    tokenizer = tiny_tokenizer()
+    dynamics = tiny_dynamics(
+        codebook=tokenizer.codebook.vectors, window=4, pose=False, rewards=(-1.0, 0.0, 5.0), end_weight=10.0
+    )
+    return Simulator(tokenizer, dynamics, precision="float32", **settings)  # type: ignore[arg-type]
+
+
+def random_contexts(lengths: Sequence[int], *, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Contexts of noise for the tiny models, with so many frames."""
+    rng = np.random.default_rng(seed)
+    return [(rng.integers(0, 256, (t, 32, 32, 3), dtype=np.uint8), rng.integers(0, 4, t - 1)) for t in lengths]

@@ -1,8 +1,8 @@
 """Checkpoints: a directory with `config.json` and safetensors shards, verified when loaded, never half replaced.
 
-`config.json` holds the kind of model, its config, its metrics and the SHA-256 of every shard. Shards carry a part of
-their hash in their name, so a new save never touches the files of the old one; replacing `config.json` is the one step
-that makes the new save the checkpoint. Nothing is ever unpickled.
+`config.json` (see index.py) holds the kind of model, its config, its metrics and the SHA-256 of every shard. Shards
+carry a part of their hash in their name, so a new save never touches the files of the old one; replacing `config.json`
+is the one step that makes the new save the checkpoint. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -10,22 +10,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from .index import FILE as INDEX
+from .index import SCHEMA, SHARD_NAME, read_index, write_index
+from .rollouts.files import read_regular
 from .rollouts.manifest import write_atomically
 
-SCHEMA = 1
+__all__ = ["INDEX", "Checkpoint", "build", "load_weights", "read", "read_index", "write"]
+
 SHARD_BYTES = 15 * 2**20
-INDEX = "config.json"
-_SHARD_NAME = re.compile(r"model-\d{5}-of-\d{5}-[0-9a-f]{12}\.safetensors")
+MAX_SHARD_BYTES = 4 * 2**30  # a single tensor may be larger than SHARD_BYTES
+MAX_HEADER_BYTES = 8 * 2**20
+MAX_TENSORS, MAX_DIMENSIONS = 50_000, 8
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +62,8 @@ def write(directory: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
             name = f"model-{number:05d}-of-{len(shards):05d}-{digest[:12]}.safetensors"
             files[name] = digest
             write_atomically(path / name, data)
-        index = {
-            "schema": SCHEMA,
-            "kind": checkpoint.kind,
-            "config": checkpoint.config,
-            "metrics": checkpoint.metrics,
-            "files": files,
-        }
-        write_atomically(path / INDEX, (json.dumps(index, indent=2) + "\n").encode())
+        about = {"kind": checkpoint.kind, "config": checkpoint.config, "metrics": checkpoint.metrics}
+        write_index(path, {"schema": SCHEMA, **about, "files": files})
     finally:
         _remove_unlisted(path)
 
@@ -81,38 +82,20 @@ def _shards(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 
 
 def _remove_unlisted(path: Path) -> None:
-    """Delete the shards that `config.json` does not list: those of the previous save, or of one that failed."""
+    """Delete the shards that `config.json` does not list: those of the previous save, or of one that failed.
+
+    The temporary files of a save that was killed go as well.
+    """
     try:
-        listed = set(json.loads((path / INDEX).read_text())["files"])
-    except (OSError, ValueError, KeyError):
+        listed = set(read_index(path)["files"])
+    except (OSError, ValueError):
         listed = set()
     for file in path.glob("model-*.safetensors"):
-        if _SHARD_NAME.fullmatch(file.name) and file.name not in listed:
+        if SHARD_NAME.fullmatch(file.name) and file.name not in listed:
             file.unlink(missing_ok=True)
-
-
-def read_index(directory: str | os.PathLike[str], *, kind: str) -> dict[str, Any]:
-    """Return the content of `config.json` without reading any weights.
-
-    Raises:
-        ValueError: if there is no checkpoint of this kind, or it is damaged; the message is one line.
-    """
-    path = Path(directory)
-    try:
-        index = json.loads((path / INDEX).read_text())
-    except FileNotFoundError:
-        raise ValueError(f"no {kind} checkpoint at {path} (it has no {INDEX})") from None
-    except NotADirectoryError:
-        raise ValueError(f"a checkpoint is a directory, and {path} is a file") from None
-    except ValueError:
-        raise ValueError(f"{path / INDEX} is damaged: it is not JSON") from None
-    if not isinstance(index, dict) or not {"schema", "kind", "config", "metrics", "files"} <= index.keys():
-        raise ValueError(f"{path / INDEX} does not describe a checkpoint")
-    if index["schema"] != SCHEMA:
-        raise ValueError(f"{path} has schema {index['schema']!r}; this version reads {SCHEMA}")
-    if index["kind"] != kind:
-        raise ValueError(f"{path} is a {index['kind']} checkpoint, not a {kind} checkpoint")
-    return index
+    for pattern in (".model-*.safetensors.tmp", f".{INDEX}.tmp"):
+        for file in path.glob(pattern):
+            file.unlink(missing_ok=True)
 
 
 def read(directory: str | os.PathLike[str], *, kind: str) -> Checkpoint:
@@ -129,19 +112,54 @@ def read(directory: str | os.PathLike[str], *, kind: str) -> Checkpoint:
 
 
 def _read_shard(path: Path, digest: str) -> dict[str, Tensor]:
-    if not _SHARD_NAME.fullmatch(path.name):
-        raise ValueError(f"{path.parent / INDEX} lists {path.name!r}, which is not a shard's name")
     try:
-        data = path.read_bytes()
+        data = read_regular(path, max_bytes=MAX_SHARD_BYTES)
     except FileNotFoundError:
         raise ValueError(f"{path} is missing") from None
     if hashlib.sha256(data).hexdigest() != digest:
         raise ValueError(f"{path} is damaged: its SHA-256 is not the one that was saved")
+    _check_header(path, data)
     try:
         tensors: dict[str, Tensor] = load(data)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
     return tensors
+
+
+def _check_header(path: Path, data: bytes) -> None:
+    """Raise ValueError unless a shard's header can be a model's: others take minutes or gigabytes to be read."""
+    size = int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(data[8 : 8 + size]) if size <= MAX_HEADER_BYTES else None
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict):
+        raise ValueError(f"{path} is damaged: it has no header of at most {MAX_HEADER_BYTES:,} bytes")
+    if len(header) > MAX_TENSORS:
+        raise ValueError(f"{path} is damaged: it declares {len(header):,} tensors")
+    for name, about in header.items():
+        shape = about.get("shape", []) if isinstance(about, dict) else None
+        if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS:
+            raise ValueError(f"{path} is damaged: {name[:100]!r} has no shape of at most {MAX_DIMENSIONS} dimensions")
+
+
+def build(make: Callable[[], Model], checkpoint: Checkpoint, directory: str | os.PathLike[str]) -> Model:
+    """Return `make()` with a checkpoint's weights. Sizes are compared before any memory is taken for them.
+
+    Raises:
+        ValueError: naming the first weight that does not fit or is not finite.
+    """
+    with torch.device("meta"):
+        sizes = {name: tensor.shape for name, tensor in make().state_dict().items()}
+    for name in sorted(sizes.keys() | checkpoint.tensors.keys()):
+        found, wanted = checkpoint.tensors.get(name), sizes.get(name)
+        if found is None or wanted is None or found.shape != wanted:
+            here = "missing" if found is None else f"of shape {tuple(found.shape)}"
+            there = "none" if wanted is None else f"one of {tuple(wanted)}"
+            raise ValueError(f"{directory}: the weights do not fit the config: {name} is {here}, {there} is expected")
+    model = make()
+    load_weights(model, checkpoint, directory)
+    return model
 
 
 def load_weights(model: nn.Module, checkpoint: Checkpoint, directory: str | os.PathLike[str]) -> None:

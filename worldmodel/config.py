@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, TypeVar
+import math
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from .rollouts.files import is_printable
 
 Config = TypeVar("Config")
 
 MAX_PROCESSES = 256
+# What no model exceeds, by the end of a setting's name; other numbers of a checkpoint's config stay below MAX_SETTING.
+SIZES = {"_layers": 256, "_blocks": 256, "downsamplings": 8, "_dim": 8192, "_grid": 4096, "window": 4096}
+SIZES |= {"frame_size": 2048, "codebook_size": 2**16, "frames_per_second": 10_000}
+MAX_SETTING, MAX_LENGTH, MAX_TEXT = 1e6, 1024, 80
 
 
 def to_dict(config: object) -> dict[str, Any]:
@@ -32,12 +40,54 @@ def from_dict(kind: type[Config], values: dict[str, Any]) -> Config:
     names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - names)
     if unknown:
-        raise ValueError(f"unknown settings for {kind.__name__}: {', '.join(unknown)}")
+        raise ValueError(f"unknown settings for {kind.__name__}: {', '.join(unknown)[:MAX_TEXT]}")
+    hints = get_type_hints(kind)
+    for name, value in values.items():
+        if not _fits(value, hints[name]):
+            raise ValueError(f"{name} must be {_in_words(hints[name])}, got {repr(value)[:MAX_TEXT]}")
+        check_size(name, value, most=MAX_SETTING)
     frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     try:
         return kind(**frozen)
     except TypeError as error:
         raise ValueError(f"settings for {kind.__name__} are incomplete: {error}") from None
+    except (ZeroDivisionError, OverflowError) as error:
+        raise ValueError(f"settings for {kind.__name__} cannot be: {error}") from None
+
+
+def check_size(name: str, value: object, *, most: float = math.inf) -> None:
+    """Raise ValueError if a setting is larger than any model's: it would take all memory, or for ever.
+
+    Args:
+        name: of the setting; the end of it says which bound holds.
+        value: any; only numbers are compared.
+        most: the bound of settings that none of SIZES is about.
+    """
+    bound = next((size for end, size in SIZES.items() if name.endswith(end)), most)
+    if isinstance(value, int | float) and not abs(value) <= bound:
+        raise ValueError(f"{name} must be at most {bound:g}, got {str(value)[:MAX_TEXT]}")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a JSON value is of the type that a field is declared with: no number is a truth value, no list a text."""
+    if get_origin(hint) in {Union, UnionType}:
+        return any(_fits(value, each) for each in get_args(hint))
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            return False
+        kinds = get_args(hint)
+        kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+        return len(kinds) == len(value) <= MAX_LENGTH and all(map(_fits, value, kinds))
+    if hint in {int, float}:
+        return isinstance(value, (int, float) if hint is float else int) and not isinstance(value, bool)
+    if hint is str:
+        return is_printable(value)
+    return not isinstance(hint, type) or isinstance(value, hint)
+
+
+def _in_words(hint: Any) -> str:
+    words = {int: "a whole number", float: "a number", str: "a short printable text", bool: "true or false"}
+    return words.get(hint, "a list of them" if get_origin(hint) is tuple else f"a {hint}")
 
 
 def require_positive(config: object, *names: str) -> None:
@@ -143,17 +193,25 @@ class DynamicsConfig:
     head_dim: int = 48
     expansion: int = 2  # of the MLPs
     chain_dim: int = 128
+    rewards: tuple[float, ...] = ()  # that a step may bring, ascending; none without reward and end heads
+    end_weight: float = 1.0  # how many times as much as another step an end counts in training
+    outcome_dim: int = 128  # of the reward and end heads
     max_corruption: float = 0.1  # context codes replaced by random ones, rate uniform in 0..this
     action_dropout: float = 0.1  # clips trained without actions
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "action_names", tuple(self.action_names))
         object.__setattr__(self, "trust", tuple(self.trust))
+        object.__setattr__(self, "rewards", tuple(self.rewards))
         if len(self.trust) != 2 or min(self.trust) < 0:
             raise ValueError(f"trust must be two numbers of at least 0, got {self.trust}")
         require_positive(self, "frame_skip", "frames_per_second", "code_grid", "codebook_size", "code_dim", "patch")
         require_positive(self, "window", "context_dim", "context_layers", "decoder_dim", "decoder_layers", "chain_dim")
         require_positive(self, "cell", "motion_dim", "carried_dim", "action_history", "belief_dim", "field_dim")
+        require_positive(self, "head_dim", "expansion")
+        require_positive(self, "outcome_dim", "end_weight")
+        if list(self.rewards) != sorted(set(self.rewards)):
+            raise ValueError(f"rewards must be different and ascending, got {self.rewards}")
         if self.field_grid < 2:
             raise ValueError(f"field_grid must be at least 2, got {self.field_grid}")
         if not self.action_names:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from torch import Tensor
 from .checkpoint import read_index
 from .dynamics.cache import ContextCache
 from .dynamics.model import Dynamics
+from .dynamics.outcome import Outcome, OutcomeHead
 from .dynamics.samplers import make_sampler
 from .dynamics.sampling import check_sampling, gumbel_noise
 from .runtime import autocast, default_device
 from .tokenizer.model import Tokenizer
-from .types import NO_ACTION, ActionsBetween, Codes, FrameCodes, Frames
+from .types import NO_ACTION, Actions, ActionsBetween, Codes, FrameCodes, Frames
 
 CLOSE_LOOKS = 2  # frames, the last of a past: all that follows goes on from where they are seen
 PRETRAINED = Path(__file__).parent / "pretrained" / "dynamics"
@@ -41,6 +43,18 @@ class Imagined:
     def frames_per_second(self) -> float:
         """Imagined frames of one video a second, decoding included."""
         return self.codes.shape[1] / (self.seconds_dynamics + self.seconds_decode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImaginedStep:
+    """What a step of b imagined games brings."""
+
+    codes: FrameCodes  # (b h w), of the next frame
+    reward: Tensor  # float32 (b), drawn from the reward head
+    terminated: Tensor  # bool (b), whether the episode ends with this step
+    expected_reward: Tensor  # float32 (b)
+    end_probability: Tensor  # float32 (b), whatever the reward
+    nats: Tensor  # float32 (b), -log p of the codes at temperature 1
 
 
 class Simulator:
@@ -71,7 +85,8 @@ class Simulator:
         self.temperature, self.top_k, self.precision = temperature, top_k, precision
         self.sampler = make_sampler(dynamics, engine, precision=precision)
         self._frozen = dynamics.frozen(precision=precision)
-        self.generator = torch.Generator()
+        self.generator, self.outcome_generator = torch.Generator(), torch.Generator()
+        self._row_generators: list[tuple[torch.Generator, torch.Generator]] | None = None
         self._cache: ContextCache | None = None
         self._past: tuple[Tensor, ContextCache] | None = None  # the last one that was taken in, and its memory
         self._rehearsed: ContextCache | None = None  # the memory of what is done for nothing
@@ -99,9 +114,28 @@ class Simulator:
     def frame_size(self) -> int:
         return self.tokenizer.config.frame_size
 
+    @property
+    def has_outcome(self) -> bool:
+        """Whether the model knows rewards and ends."""
+        return self.dynamics.outcome is not None
+
     def seed(self, seed: int) -> None:
         """Make what follows repeatable."""
         self.generator.manual_seed(seed)
+        self.outcome_generator.manual_seed(seed)
+        self._row_generators = None
+
+    def seed_rows(self, seeds: Mapping[int, int], *, batch: int) -> None:
+        """Give each of some rows (number -> seed) random numbers of its own, which do not depend on the batch.
+
+        Codes and outcomes have a stream each: who asks for outcomes sees the same frames as who does not.
+        """
+        if self._row_generators is None or len(self._row_generators) != batch:
+            self._row_generators = [(torch.Generator(), torch.Generator()) for _ in range(batch)]
+        for row, seed in seeds.items():
+            codes, outcomes = np.random.SeedSequence(seed).generate_state(2, np.uint64)
+            self._row_generators[row][0].manual_seed(int(codes))
+            self._row_generators[row][1].manual_seed(int(outcomes))
 
     @torch.inference_mode()
     def rehearse(self) -> None:
@@ -124,9 +158,7 @@ class Simulator:
         """
         if frames.ndim != 5 or not frames.shape[1]:
             raise ValueError(f"frames must be (b t H W 3) with at least one frame, got {frames.shape}")
-        with torch.inference_mode(), autocast(self.tokenizer.device, precision=self.precision):
-            codes = self.tokenizer.encode(frames)
-        self.reset_codes(codes, torch.as_tensor(actions, dtype=torch.int64))
+        self.reset_codes(self.encode(frames), torch.as_tensor(actions, dtype=torch.int64))
 
     @torch.inference_mode()
     def reset_codes(self, codes: Codes, actions: Tensor) -> None:
@@ -141,6 +173,20 @@ class Simulator:
         self._cache = copy.deepcopy(self._past[1])
         self._cache.repeat(rows)
         self._latest = codes[:, -1]
+
+    @torch.inference_mode()
+    def reset_rows(self, rows: Tensor, codes: Codes, actions: Tensor) -> None:
+        """Begin some rows (m) of the batch anew from codes (m t h w) and actions (m t-1); the others go on.
+
+        Raises:
+            ValueError: before the first `reset`, or as `reset` does.
+        """
+        if self._latest is None or self._cache is None:
+            raise ValueError("the simulator has no past yet: call reset first")
+        actions = self._check_actions(actions, (len(codes), codes.shape[1] - 1))
+        self._cache.put(rows, self._take_in(codes, actions), batch=len(self._latest))
+        self._latest = self._latest.clone()
+        self._latest[rows] = codes[:, -1]
 
     def _take_in(self, codes: Codes, actions: ActionsBetween) -> ContextCache:
         """Return the memory of a past: codes (b t h w), and the actions between them (b t-1).
@@ -171,17 +217,100 @@ class Simulator:
         Raises:
             ValueError: before the first `reset`, or if an action is not one of the model's.
         """
+        return self._draw(self._advance(actions))
+
+    @torch.inference_mode()
+    def step_outcome(
+        self, actions: Tensor | np.ndarray, *, rows: np.ndarray | None = None, threshold: float | None = None
+    ) -> ImaginedStep:
+        """Do what `step` does, and draw the reward of the step and whether it ends the episode.
+
+        Args:
+            actions: (b), as for `step`.
+            rows: bool (b); only these draw random numbers, and what the others show means nothing.
+            threshold: the episode ends if the probability of the end, given the reward, is above it; None draws the
+                end with that probability.
+
+        Raises:
+            ValueError: as `step` does, or if the checkpoint knows no rewards.
+        """
+        head = self._outcome_head()
+        features = self._advance(actions)
+        codes = self._draw(features, rows)
+        outcome = self._outcome_of(head, features)
+        uniform = self._random((2,), torch.rand, rows, stream=1).to(features.device)
+        reward, terminated = outcome.draw(uniform, threshold=threshold)
+        return ImaginedStep(
+            codes=codes,
+            reward=reward,
+            terminated=terminated,
+            expected_reward=outcome.reward,
+            end_probability=outcome.end_probability,
+            nats=self._nats(features, codes),
+        )
+
+    def _nats(self, features: Tensor, codes: FrameCodes) -> Tensor:
+        """Return -log p of codes (b h w) given features (b n d): (b)."""
+        with autocast(self.dynamics.device, precision=self.precision):
+            logits = self._frozen.logits(features.unsqueeze(1), codes.unsqueeze(1))
+        chosen = logits.float().log_softmax(-1).gather(-1, codes[:, None, :, :, None])
+        return -chosen.flatten(1).sum(-1)
+
+    @torch.inference_mode()
+    def outcomes(self, codes: Codes, actions: Actions) -> Outcome:
+        """Return what the heads say of real steps: codes (b t h w), actions (b t) taken after seeing each; (b t).
+
+        Raises:
+            ValueError: if the checkpoint knows no rewards.
+        """
+        head = self._outcome_head()
+        with autocast(self.dynamics.device, precision=self.precision):
+            features = self._frozen.features(codes, actions)
+        return self._outcome_of(head, features)
+
+    def _outcome_head(self) -> OutcomeHead:
+        if self.dynamics.outcome is None:
+            raise ValueError("this checkpoint has no reward and end heads: train the dynamics with this version")
+        return self.dynamics.outcome
+
+    def _outcome_of(self, head: OutcomeHead, features: Tensor) -> Outcome:
+        with autocast(self.dynamics.device, precision="float32"):
+            outcome: Outcome = head(features[..., : self.dynamics.config.context_dim].float())
+        return outcome
+
+    def _advance(self, actions: Tensor | np.ndarray) -> Tensor:
+        """Take in the newest frame and the actions (b) that follow it; return features (b n d) of the next frame."""
         if self._latest is None:
             raise ValueError("the simulator has no past yet: call reset first")
         chosen = self._check_actions(torch.as_tensor(actions, dtype=torch.int64), (len(self._latest),))
         features = self._observe(self._latest, chosen)
         assert self._cache is not None
         self._cache.imagined = True  # all that comes from here on
+        return features
+
+    def _draw(self, features: Tensor, rows: np.ndarray | None = None) -> FrameCodes:
+        """Return the codes (b h w) of the next frame, drawn from features (b n d)."""
         config = self.dynamics.config
-        shape = (len(features), config.num_patches, config.codes_per_patch, config.codebook_size)
-        noise = gumbel_noise(shape, self.generator)
+        shape = (config.num_patches, config.codes_per_patch, config.codebook_size)
+        noise = self._random(shape, gumbel_noise, rows, stream=0)
         self._latest = self.sampler.sample(features, noise, temperature=self.temperature, top_k=self.top_k)
         return self._latest
+
+    def _random(
+        self, shape: tuple[int, ...], draw: Callable[..., Tensor], rows: np.ndarray | None, *, stream: int
+    ) -> Tensor:
+        """Return random numbers (b ...) of each row's own stream, or of the batch's; zeros for rows that draw none."""
+        assert self._latest is not None
+        batch = len(self._latest)
+        if self._row_generators is None:
+            return draw((batch, *shape), generator=self.outcome_generator if stream else self.generator)
+        if len(self._row_generators) != batch:
+            raise ValueError(f"{len(self._row_generators)} rows have seeds, the batch has {batch}")
+        numbers = torch.zeros(batch, *shape)
+        for row, generators in enumerate(self._row_generators):
+            if rows is None or rows[row]:
+                numbers[row] = draw(shape, generator=generators[stream])
+        return numbers
 
     def imagine(self, frames: Frames, actions: np.ndarray, future_actions: np.ndarray, *, seed: int = 0) -> Imagined:
         """Return the future of `frames` (b t H W 3), with `actions` (b t-1) between them, under `future_actions` (b n).
@@ -206,6 +335,12 @@ class Simulator:
         """Return the frames uint8 (b t H W 3) of codes (b t h w)."""
         with autocast(self.tokenizer.device, precision=self.precision):
             return self.tokenizer.decode(codes)
+
+    @torch.inference_mode()
+    def encode(self, frames: Frames) -> Codes:
+        """Return the codes (b t h w) of frames uint8 (b t H W 3)."""
+        with autocast(self.tokenizer.device, precision=self.precision):
+            return self.tokenizer.encode(frames)
 
     def _observe(self, codes: FrameCodes, actions: Tensor) -> Tensor:
         assert self._cache is not None

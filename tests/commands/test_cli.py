@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
-from worldmodel.commands.cli import UsageError, override
+from worldmodel.commands.cli import ProcessError, UsageError, for_console, override, plain, run
 from worldmodel.config import DynamicsConfig
+from worldmodel.training.stopping import Stopped
 
 CONFIG = DynamicsConfig(action_names=("noop",), frame_skip=4, frames_per_second=8.75)
 
@@ -32,3 +35,36 @@ def test_what_cannot_be_set_is_said(assignment: str, complaint: str) -> None:
     """A wrong number of numbers, no number, one out of range, and what is no number at all."""
     with pytest.raises(UsageError, match=complaint):
         override(CONFIG, [assignment])
+
+
+def test_what_strangers_name_is_only_text() -> None:
+    """Control characters and markup of names from a file reach no terminal as such; other letters stay."""
+    assert plain("\x1b[2Jfür\n\udc80") == r"\x1b[2Jfür\n\udc80"
+    assert for_console("[red]\a") == r"\[red]\x07"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UsageError("no"), 2, "p: no"),
+        (ValueError("a\x1b[2J\n b"), 1, r"p: a\x1b[2J b"),
+        (OSError(28, "No space left on device"), 1, "p: [Errno 28] No space left on device"),
+        (MemoryError(), 1, "p: not enough memory: "),
+        (ProcessError("gone", 137), 1, "p: gone"),
+        (ProcessError("wrong", 2), 2, "p: wrong"),
+        (KeyboardInterrupt(), 130, "p: interrupted"),
+        (Stopped(signal.SIGTERM), 143, "p: terminated"),
+    ],
+)
+def test_exit_codes(error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """0, 1, 2, 130 and 143 are all there are, each error is one line, and SIGTERM is handled as before afterwards."""
+
+    def command() -> int:
+        raise error
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert run("p", command) == code
+    err = capsys.readouterr().err
+    assert err.startswith(said)
+    assert err.count("\n") == 1
+    assert signal.getsignal(signal.SIGTERM) == before

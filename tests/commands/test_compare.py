@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from worldmodel.commands import main
-from worldmodel.evaluation.run import SCHEMA
+from worldmodel.evaluation.harness.run import SCHEMA
 
 
 def write(path: Path, values: np.ndarray, *, seed: int = 0) -> str:

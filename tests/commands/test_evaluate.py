@@ -12,7 +12,7 @@ import pytest
 
 from tests.worlds import record_toy, save_simulator
 from worldmodel.commands import main
-from worldmodel.evaluation import run
+from worldmodel.evaluation.harness import run
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +42,13 @@ def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answers: dict[str, 
                 raise answer
             return answer
 
-        module = types.ModuleType(f"worldmodel.evaluation.{name}")
+        module = types.ModuleType(f"worldmodel.evaluation.questions.{name}")
         module.__file__, module.measure = str(tmp_path / f"{name}.py"), measure  # type: ignore[attr-defined]
         Path(module.__file__).write_text('"""Is it so?"""\n')
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(run, "PARTS", {name: name for name in answers})
-    monkeypatch.setattr("worldmodel.evaluation.report.PARTS", run.PARTS)
-    monkeypatch.setattr("worldmodel.evaluation.report.question", lambda part: "Is it so?")
+    monkeypatch.setattr("worldmodel.evaluation.report.page.PARTS", run.PARTS)
+    monkeypatch.setattr("worldmodel.evaluation.report.page.question", lambda part: "Is it so?")
 
 
 def test_tables_numbers_and_page(world: list[str], capsys: pytest.CaptureFixture[str]) -> None:

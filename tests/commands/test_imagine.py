@@ -13,6 +13,8 @@ import pytest
 
 from tests.worlds import record_toy, save_simulator
 from worldmodel.commands import main
+from worldmodel.index import read_index, write_index
+from worldmodel.rollouts.lock import locked
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,14 @@ def test_same_command_same_record(world: Path, tmp_path: Path) -> None:
         assert imagine(world, "--seed", 3, "--steps", 3, "--out", tmp_path / name) == 0
     for video in ("forward.mp4", "right.mp4", "imagine.mp4", "imagine.png"):
         assert (tmp_path / "a" / video).read_bytes() == (tmp_path / "b" / video).read_bytes()
+
+
+def test_one_run_a_folder(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """While another process writes into --out, a second one is told so and touches nothing."""
+    with locked(tmp_path / "o"):
+        assert imagine(world, "--steps", 2, "--out", tmp_path / "o") == 1
+        assert "another process is writing into" in capsys.readouterr().err
+        assert [file.name for file in (tmp_path / "o").iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(
@@ -116,9 +126,9 @@ def test_bad_checkpoints(world: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     if damage == "tokenizer":
         shutil.rmtree(model / "tokenizer")
     if damage == "foreign":
-        index = json.loads((model / "config.json").read_text())
+        index = read_index(model)
         index["config"]["tokenizer"] = "0" * 64
-        (model / "config.json").write_text(json.dumps(index))
+        write_index(model, index)
     assert imagine(world, "--checkpoint", model, "--out", tmp_path / "videos") == 1
     captured = capsys.readouterr()
     assert not (tmp_path / "videos").exists()

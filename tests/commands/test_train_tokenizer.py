@@ -9,6 +9,7 @@ import pytest
 
 from tests.worlds import record_toy
 from worldmodel.commands import main
+from worldmodel.rollouts.lock import locked
 from worldmodel.tokenizer.vae import VAE
 
 SMALL = ["--steps", "2", "--processes", "1", "--set", "hidden_dim=16", "--set", "residual_dim=8"]
@@ -59,6 +60,13 @@ def test_stage_2_refuses_a_vae(world: Path, capsys: pytest.CaptureFixture[str]) 
     assert not (world / "x").exists()
     assert main(["imagine", "--checkpoint", str(world / "vae"), "--out", str(world / "x")]) == 1
     assert "is a vae checkpoint, not a dynamics checkpoint" in one_line(capsys)
+
+
+def test_one_run_a_folder(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two trainings would break each other's files: the second is refused before it begins."""
+    with locked(world / "taken"):
+        assert train(world, "taken") == 1
+    assert "another process is writing into" in one_line(capsys)
 
 
 def test_settings_of_the_other_kind_are_refused(world: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,7 +122,7 @@ def test_a_killed_process_ends_the_run() -> None:
     """The one that was killed is named, not the one that misses it."""
     script = STUBBORN + "os.kill(os.getpid(), 9) if rank else hand_over('lost')\ntime.sleep(99)"
     code, error = run(script)
-    assert code == 128 + signal.SIGKILL
+    assert code == 1
     assert error.startswith("process 1 of 2 was killed by SIGKILL; ")
     assert_gone(stubborn_pids())
 
@@ -170,6 +170,20 @@ def test_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (tmp_path / "training" / "config.json").write_text(content)
         assert launch.choose_processes(tmp_path, resume=True) == number
         assert launch.choose_processes(tmp_path, resume=False) == 1
+
+
+def test_without_a_loopback_interface_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that cannot reach each other are not started: one line, and what to do."""
+    launch.require_loopback(2)
+    assert launch.has_loopback()
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr("socket.create_connection", unreachable)
+    assert not launch.has_loopback()
+    with pytest.raises(ValueError, match="2 processes talk through the loopback interface, which is down; use --proc"):
+        launch.require_loopback(2)
 
 
 @pytest.mark.slow

@@ -53,6 +53,17 @@ def test_resumed_log_forgets_what_comes_again(tmp_path: Path) -> None:
     assert [row["step"] for row in rows(tmp_path)] == [1, 3]
 
 
+@pytest.mark.parametrize("rest", ['{"step": 5, "tot', '{"step": 5, "total": 1}'[:-1] + "\x00}", "{}", "[]", "}"])
+def test_a_line_that_was_cut_off_is_forgotten(rest: str, tmp_path: Path) -> None:
+    """A full disk or a kill leaves half a line: a resumed run drops it and writes on in a line of its own."""
+    write(tmp_path)
+    with open(tmp_path / "log.jsonl", "a") as file:
+        file.write(rest)
+    with Log(tmp_path, 5, visible=True) as log:
+        log.step(6, {"total": 6.0}, frames=60, seconds=3.0, every=1, share=1.0)
+    assert [row["step"] for row in rows(tmp_path)] == [1, 3, 5, 6]
+
+
 def test_an_invisible_process_writes_nothing(tmp_path: Path) -> None:
     """Of several processes one reports."""
     with Log(tmp_path, 0, visible=False) as log:

@@ -19,6 +19,7 @@ from tests.training.data import tiny_tokenizer_stage, tiny_vae_stage
 from tests.worlds import record_toy
 from worldmodel.checkpoint import read
 from worldmodel.config import TrainingConfig
+from worldmodel.index import read_index, write_index
 from worldmodel.training.loop import DivergedError, Interrupted, train
 from worldmodel.training.tokenizer import TokenizerStage, VAEStage
 from worldmodel.types import Report
@@ -31,11 +32,19 @@ CONFIG = TrainingConfig(
 class Line:
     """A stage that fits a line: the smallest real model."""
 
-    def __init__(self, *, fail_at: int | None = None, interrupt_at: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        fail_at: int | None = None,
+        interrupt_at: int | None = None,
+        break_at: int | None = None,
+        interrupt_asking: bool = False,
+    ) -> None:
         torch.manual_seed(0)
         self.model: nn.Module = nn.Linear(3, 1)
         self.step = 0
-        self.fail_at, self.interrupt_at = fail_at, interrupt_at
+        self.fail_at, self.interrupt_at, self.break_at = fail_at, interrupt_at, break_at
+        self.interrupt_asking = interrupt_asking
         self.begun, self.interrupted_before = 0, False
         self.batches: list[Tensor] = []
 
@@ -58,10 +67,14 @@ class Line:
             loss = loss * float("nan")
         if self.step == self.interrupt_at:
             os.kill(os.getpid(), signal.SIGTERM)
+        if self.step == self.break_at:  # between this gradient and the next loss, as an optimizer's step can
+            next(self.model.parameters()).register_post_accumulate_grad_hook(_break)
         self.step += 1
         return {"total": loss}
 
     def evaluate(self, model: nn.Module, report: Report) -> dict[str, float]:
+        if self.interrupt_asking:
+            os.kill(os.getpid(), signal.SIGTERM)
         report(1, 1)
         return {"error": float((next(model.parameters()) - 1).abs().mean())}
 
@@ -70,6 +83,10 @@ class Line:
 
     def save(self, model: nn.Module, out: Path, metrics: dict[str, Any]) -> None:
         (out / "model.json").write_text(json.dumps(metrics))
+
+
+def _break(weight: Tensor) -> None:
+    weight.data.fill_(float("nan"))
 
 
 def weights(out: Path) -> dict[str, Tensor]:
@@ -140,6 +157,47 @@ def test_nan_stops_the_run_and_reaches_no_checkpoint(tmp_path: Path) -> None:
     assert all(tensor.isfinite().all() for tensor in before.values())
 
 
+@pytest.mark.parametrize("step", [3, 11])
+def test_broken_weights_reach_no_checkpoint(step: int, tmp_path: Path) -> None:
+    """Weights that break in the optimizer's step, in the last one too, are not saved over the last good state."""
+    config = TrainingConfig(**(vars(CONFIG) | {"save_every_minutes": 0.0}))
+    with pytest.raises(DivergedError, match=r"the last good state is in .* --resume --set learning_rate"):
+        train(Line(break_at=step), config, tmp_path)
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path).values())
+
+
+def test_a_run_that_diverged_resumes_with_a_lower_learning_rate(tmp_path: Path) -> None:
+    """The advice after a divergence is accepted, and the lower rate holds; nothing is promised where nothing is."""
+    with pytest.raises(DivergedError, match="nothing was saved yet"):
+        train(Line(fail_at=2), CONFIG, tmp_path / "new")
+    config = dataclasses.replace(CONFIG, save_every_minutes=0.0)
+    with pytest.raises(DivergedError):
+        train(Line(fail_at=4), config, tmp_path / "out")
+    good = weights(tmp_path / "out")
+    train(Line(), dataclasses.replace(CONFIG, steps=5, learning_rate=1e-12), tmp_path / "out", resume=True)
+    for name, tensor in weights(tmp_path / "out").items():
+        if name.startswith("model."):
+            torch.testing.assert_close(tensor, good[name])
+
+
+def test_a_signal_ends_the_questions_about_what_is_held_out(tmp_path: Path) -> None:
+    """SIGTERM while a finished run is asked is heard: what is trained is saved, and nothing more begins."""
+    with pytest.raises(Interrupted) as caught:
+        train(Line(interrupt_asking=True), CONFIG, tmp_path)
+    assert caught.value.number == signal.SIGTERM
+    assert read(tmp_path / "training", kind="training").metrics["step"] == 12
+    assert train(Line(), CONFIG, tmp_path, resume=True).step == 12
+
+
+def test_resume_before_the_first_save_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that was killed before it saved begins again with a word; a checkpoint without its run is not replaced."""
+    assert train(Line(), CONFIG, tmp_path / "out", resume=True).step == 12
+    assert "the run begins at its first step" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds a checkpoint without its training state"):
+        train(Line(), CONFIG, tmp_path, resume=True)
+
+
 def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
     """Without --resume a second run refuses the directory; with other settings it refuses to resume, naming them."""
     train(Line(), CONFIG, tmp_path)
@@ -154,10 +212,9 @@ def test_a_setting_that_a_run_did_not_know_is_its_default(tmp_path: Path) -> Non
     """A run saved before a setting existed resumes as long as that setting has its default."""
     config = TrainingConfig(**(vars(CONFIG) | {"steps": 4}))
     train(Line(), config, tmp_path)
-    index = tmp_path / "training" / "config.json"
-    content = json.loads(index.read_text())
-    del content["config"]["training"]["gradient_clip"]
-    index.write_text(json.dumps(content))
+    index = read_index(tmp_path / "training")
+    del index["config"]["training"]["gradient_clip"]
+    write_index(tmp_path / "training", index)
     with pytest.raises(ValueError, match=r"was trained with gradient_clip=1\.0;"):
         train(Line(), TrainingConfig(**(vars(CONFIG) | {"gradient_clip": 2.0})), tmp_path, resume=True)
     assert train(Line(), CONFIG, tmp_path, resume=True).step == 12

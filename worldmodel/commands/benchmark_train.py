@@ -44,7 +44,7 @@ def measure(args: argparse.Namespace) -> Measurement:
 
     from ..roofline import product_speed
     from ..runtime import limit_threads
-    from ..training.speed import PARTS, Steps, compute_dtype, frame_flops
+    from ..training.throughput import PARTS, Steps, compute_dtype, frame_flops
 
     limit_threads()
     model, config = _model(args)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -14,6 +16,8 @@ Config = TypeVar("Config")
 
 USAGE_ERROR = 2
 FAILURE = 1
+PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
+EXIT_CODES = {0, FAILURE, USAGE_ERROR, 128 + signal.SIGINT, 128 + signal.SIGTERM}  # of every command
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -60,6 +64,8 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
     Raises:
         UsageError: if an assignment has no `=`, names no field (the nearest is suggested), or its value is malformed.
     """
+    from ..config import check_size
+
     fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}  # type: ignore[arg-type]
     changes: dict[str, Any] = {}
     for assignment in assignments:
@@ -70,9 +76,29 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
             raise UsageError(f"no setting named {name!r}{suggest(name, fields)}; settings: {', '.join(sorted(fields))}")
         changes[name] = _read(name, text, fields[name])
     try:
+        for name, value in changes.items():
+            check_size(name, value)
         return dataclasses.replace(config, **changes)  # type: ignore[type-var]
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def keywords(assignments: Sequence[str], flag: str) -> dict[str, Any]:
+    """Return `name=value` assignments as keyword arguments; a value is read as JSON, else it is text.
+
+    Raises:
+        UsageError: if an assignment has no `=` or its name is no identifier.
+    """
+    found = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"{flag} takes name=value, got {assignment!r}")
+        try:
+            found[name] = json.loads(PYTHON_WORDS.get(text, text))
+        except ValueError:
+            found[name] = text
+    return found
 
 
 def _read(name: str, text: str, current: object) -> object:
@@ -104,28 +130,35 @@ def suggest(word: str, known: Sequence[str] | dict[str, Any]) -> str:
 def run(prog: str, command: Callable[[], int | None]) -> int:
     """Call `command`; turn what users can cause into one line on stderr and an exit code.
 
-    UsageError gives 2; ValueError, OSError and RuntimeError give 1; SIGINT gives 130; ProcessError gives its own code.
-    Anything else is our own bug and keeps its traceback.
+    UsageError gives 2; ValueError, OSError, RuntimeError and MemoryError give 1; SIGINT gives 130 and SIGTERM 143;
+    ProcessError gives its own code if it is one of these. Anything else is our own bug and keeps its traceback.
     """
+    from ..training.stopping import handled, raise_stopped
+
     try:
-        return command() or 0
+        with handled(signal.SIGTERM, raise_stopped):  # what was started is ended, and what is half done is removed
+            return command() or 0
     except UsageError as error:
         _say(prog, error)
         return USAGE_ERROR
     except ProcessError as error:
         _say(prog, error)
-        return error.code
+        return error.code if error.code in EXIT_CODES else FAILURE
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except MemoryError:
+        _say(prog, MemoryError("not enough memory: try a smaller size, batch or clip, or fewer processes or workers"))
         return FAILURE
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("WORLDMODEL_TRACEBACK"):
             raise
         _say(prog, error)
         return FAILURE
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        number: int = getattr(stop, "number", signal.SIGINT)
+        print(f"{prog}: {'terminated' if number == signal.SIGTERM else 'interrupted'}", file=sys.stderr)
+        return 128 + number
 
 
 def _say(prog: str, error: BaseException) -> None:
@@ -137,4 +170,16 @@ def _say(prog: str, error: BaseException) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return plain(" ".join(str(error).split())) or type(error).__name__
+
+
+def plain(text: object) -> str:
+    """Return `text` with what a terminal would obey, or cannot show, as `\\x1b`: names come from files of strangers."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def for_console(text: object) -> str:
+    """Return `text` as a rich console shows it: plain, and its brackets no markup."""
+    from rich.markup import escape
+
+    return escape(plain(text))

@@ -7,11 +7,11 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from . import cli
 
 MAX_PROBLEMS = 4  # lines of problems that are printed
+MAX_SHARD_BYTES = 4 * 2**30
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> int:
     is_checkpoint = (args.path / "config.json").is_file()
     problems = _inspect_checkpoint(args.path) if is_checkpoint else _inspect_dataset(args.path)
     for problem in problems[:MAX_PROBLEMS]:
-        print(problem, file=sys.stderr)
+        print(cli.plain(problem), file=sys.stderr)
     if len(problems) > MAX_PROBLEMS:
         print(f"... and {len(problems) - MAX_PROBLEMS} more", file=sys.stderr)
     print("damaged" if problems else "intact: every file has the SHA-256 it was written with")
@@ -42,47 +42,40 @@ def _inspect_dataset(path: Path) -> list[str]:
 
     dataset = EpisodeDataset(path)
     problems = [problem for index in range(len(dataset)) if (problem := dataset.verify(index))]
-    print("\n".join(describe.dataset_lines(dataset, None if problems else measure(dataset))))
+    print("\n".join(map(cli.plain, describe.dataset_lines(dataset, None if problems else measure(dataset)))))
     return problems
 
 
 def _inspect_checkpoint(path: Path) -> list[str]:
     """Print what a checkpoint, and the one inside it, holds and return what is wrong with it."""
-    index = _read_index(path)
+    from ..index import CHECKSUM, read_index
+
+    index = read_index(path)
     files, config = index["files"], index["config"]
     size = sum((path / name).stat().st_size for name in files if (path / name).is_file())
-    print(f"{path}: {index['kind']} checkpoint, {len(files)} files, {size / 2**20:,.1f} MiB")
+    print(cli.plain(f"{path}: {index['kind']} checkpoint, {len(files)} files, {size / 2**20:,.1f} MiB"))
     for group in ("config", "metrics"):
         facts = [
             f"{name}={json.dumps(value)}" for name, value in sorted(index[group].items()) if name != "action_names"
         ]
-        print(f"{group:<9} {' '.join(facts)}")
-    if "action_names" in config:
-        print(f"actions   {' '.join(config['action_names'])}")
+        print(cli.plain(f"{group:<9} {' '.join(facts)}"))
+    if isinstance(names := config.get("action_names"), list):
+        print(cli.plain(f"actions   {' '.join(map(str, names))}"))
+    if CHECKSUM not in index:
+        print("config.json has no checksum: an older version wrote it, and a changed setting would not be noticed")
     problems = [problem for name, digest in files.items() if (problem := _compare(path / name, digest))]
     inner = [child for child in sorted(path.iterdir()) if (child / "config.json").is_file()]
     return problems + [problem for child in inner for problem in _inspect_checkpoint(child)]
 
 
-def _read_index(path: Path) -> dict[str, Any]:
-    """Return a checkpoint's `config.json`; the checkpoint's own module would need torch.
-
-    Raises:
-        ValueError: if it describes no checkpoint.
-    """
-    try:
-        index = json.loads((path / "config.json").read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path / 'config.json'} is damaged: {error}") from error
-    groups = ("config", "metrics", "files")
-    if not isinstance(index, dict) or "kind" not in index or not all(isinstance(index.get(g), dict) for g in groups):
-        raise ValueError(f"{path / 'config.json'} does not describe a checkpoint")
-    return index
-
-
 def _compare(file: Path, digest: str) -> str | None:
+    """Return what is wrong with a shard, None if it has this SHA-256."""
+    from ..rollouts.files import read_regular
+
     try:
-        content = file.read_bytes()
+        content = read_regular(file, max_bytes=MAX_SHARD_BYTES)
     except OSError as error:
         return f"{file}: {error.strerror}"
+    except ValueError as error:
+        return str(error)
     return None if hashlib.sha256(content).hexdigest() == digest else f"{file}: SHA-256 does not match config.json"

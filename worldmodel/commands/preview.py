@@ -30,17 +30,19 @@ def main(args: argparse.Namespace) -> None:
             raise cli.UsageError(f"{name} must be at least 1, got {number}")
     from ..figure import draw_movie, draw_sheet
     from ..rollouts import EpisodeDataset
-    from ..video import write_video
+    from ..rollouts.lock import locked
+    from ..video import replacing, write_video
 
     dataset = EpisodeDataset(args.path)
     films = _films(dataset, num_episodes=args.episodes, num_frames=args.frames)
     rate = dataset.info.frames_per_second
-    args.out.mkdir(parents=True, exist_ok=True)
     sheet, video = args.out / "preview.png", args.out / "preview.mp4"
-    draw_sheet([[film] for film in films], frames_per_second=rate).save(sheet)
     columns = max(number for number in (1, 2, 4) if len(films) % number == 0)
     grid = [films[start : start + columns] for start in range(0, len(films), columns)]
-    write_video(video, draw_movie(grid, frames_per_second=rate), frames_per_second=rate)
+    with locked(args.out):
+        with replacing(sheet) as temporary:
+            draw_sheet([[film] for film in films], frames_per_second=rate).save(temporary, format="PNG")
+        write_video(video, draw_movie(grid, frames_per_second=rate), frames_per_second=rate)
     print(f"{sheet}\n{video}")
 
 

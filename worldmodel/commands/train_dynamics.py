@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .cli import Parser, override
-from .training import add_training_flags, report, train_in_processes, training_config
+from .training import add_training_flags, report, run_training, training_config
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -17,14 +17,17 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> int:
-    if (code := train_in_processes(args)) is not None:
-        return code
+    return run_training(args, _train)
+
+
+def _train(args: argparse.Namespace) -> int:
     from ..checkpoint import read_index
     from ..config import DynamicsConfig
     from ..rollouts import POSE, EpisodeDataset
     from ..runtime import default_device
     from ..tokenizer.model import Tokenizer
     from ..training.dynamics import DEFAULTS, DynamicsStage, train_dynamics
+    from ..training.outcome import outcome_settings
 
     dataset = EpisodeDataset(args.data)
     tokenizer = Tokenizer.from_pretrained(args.tokenizer).to(default_device())
@@ -39,6 +42,7 @@ def main(args: argparse.Namespace) -> int:
             code_dim=tokenizer.config.code_dim,
             pose=set(POSE) <= set(dataset.info.variables),
             cell=tokenizer.config.frame_size // tokenizer.config.code_grid,
+            **outcome_settings(dataset),
         ),
         model_settings,
     )

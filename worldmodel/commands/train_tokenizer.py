@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli import Parser, override
-from .training import add_training_flags, report, train_in_processes, training_config
+from .training import add_training_flags, report, run_training, training_config
 
 if TYPE_CHECKING:
     from ..config import TrainingConfig
@@ -29,8 +29,10 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> int:
-    if (code := train_in_processes(args)) is not None:
-        return code
+    return run_training(args, _train)
+
+
+def _train(args: argparse.Namespace) -> int:
     from ..checkpoint import INDEX, read_index
     from ..training.loop import train
 

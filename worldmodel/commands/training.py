@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,23 +43,36 @@ def add_training_flags(p: argparse.ArgumentParser, *, minutes: float) -> None:
     )
 
 
-def train_in_processes(args: argparse.Namespace) -> int | None:
-    """Run the command in as many processes as it should and return its exit code, None to go on in this one.
+def run_training(args: argparse.Namespace, train: Callable[[argparse.Namespace], int]) -> int:
+    """Run `train` in as many processes as it should be, --out locked meanwhile, and return the exit code.
 
     Raises:
         UsageError: if so many processes cannot be.
+        ValueError: if another process is writing into --out, or the processes could not talk with each other.
         ProcessError: if one of them failed.
     """
     from ..config import MAX_PROCESSES
+    from ..rollouts.lock import locked
     from ..training import launch
 
     if not 0 <= args.processes <= MAX_PROCESSES:
         raise UsageError(f"--processes must be 0 (automatic) to {MAX_PROCESSES}, got {args.processes}")
     if launch.is_launched():
-        return None
+        # One of ours is below the lock of who launched it; of torchrun's, the first takes it.
+        with nullcontext() if launch.is_ours() or launch.rank() else locked(Path(args.out)):
+            return train(args)
     number = args.processes or launch.choose_processes(Path(args.out), resume=args.resume)
-    if number == 1:
-        return None
+    if number > 1 and not (args.processes or args.resume or launch.has_loopback()):
+        print("the loopback interface is down: training in one process instead of several", file=sys.stderr)
+        number = 1
+    with locked(Path(args.out)):
+        return train(args) if number == 1 else _train_in_processes(args, number)
+
+
+def _train_in_processes(args: argparse.Namespace, number: int) -> int:
+    from ..training import launch
+
+    launch.require_loopback(number)
     # -P: a folder that happens to be named worldmodel is not the package.
     command = [sys.executable, "-P", "-m", "worldmodel", *args.words]
     code, error = launch.launch(command, number)

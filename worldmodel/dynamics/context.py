@@ -60,18 +60,23 @@ class ContextBlock(nn.Module):
         else:
             # In single precision: a CPU is quicker at these sums than in half, and they are too small for a product.
             q, (k, v) = q.float(), cache.extend(layer, k.float(), v.float())
-            ages = cache.ages(x.device)[None]
-        attended = self.temporal.merge(attend(q, k, v, self._bias(ages).to(q.dtype)).to(x.dtype))
+            ages = cache.ages(x.device).unsqueeze(-2)
+        bias = self._bias(ages).to(q.dtype)
+        if len(bias) > 1:  # rows of different ages
+            bias = bias.repeat_interleave(x.shape[2], dim=0)
+        attended = self.temporal.merge(attend(q, k, v, bias).to(x.dtype))
         return rearrange(attended, "(b n) t d -> b t n d", b=b)
 
     def _bias(self, ages: Tensor) -> Tensor:
         """What is added to scores of keys so many frames old (queries keys): less for older ones.
 
         Each head forgets at its own fixed speed (Press et al. 2022), and nothing is seen past the window.
-        (1 heads queries keys)
+        (1 heads queries keys), or (b heads queries keys) of ages (b queries keys)
         """
+        ages = ages.unsqueeze(-3)
         bias = -self.slopes[:, None, None] * ages
-        return bias.masked_fill((ages < 0) | (ages >= self.window), float("-inf")).unsqueeze(0)
+        bias = bias.masked_fill((ages < 0) | (ages >= self.window), float("-inf"))
+        return bias if bias.ndim == 4 else bias.unsqueeze(0)
 
 
 class ContextTransformer(nn.Module):

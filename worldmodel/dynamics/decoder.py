@@ -111,7 +111,7 @@ class CodeDecoder(nn.Module):
         )
         self.head = ChainHead(config)
         self.register_buffer("rotary", rotary_table(config.patch_grid, config.head_dim), persistent=False)
-        mask = torch.zeros(order.mask.shape).masked_fill(~torch.from_numpy(order.mask), float("-inf"))
+        mask = torch.zeros(order.mask.shape).masked_fill(~torch.tensor(order.mask), float("-inf"))
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("neighbours", torch.from_numpy(order.neighbours), persistent=False)
         self.register_buffer("sequence", torch.from_numpy(order.sequence), persistent=False)

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checkpoint import load_weights, read
+from ..checkpoint import build, read
 from ..config import DynamicsConfig, from_dict
 from ..runtime import single_precision, use_bfloat16
 from ..types import NO_ACTION, Actions, ActionsBetween, Codes, FrameActions, FrameCodes
@@ -21,8 +21,10 @@ from .context import ContextTransformer
 from .decoder import CodeDecoder
 from .motion import paint
 from .order import Order
+from .outcome import OutcomeHead, RecordedOutcomes
 from .sampling import sample
 
+IGNORED = -100  # in place of a code that is not known: cross_entropy leaves it out
 ALONE_OF = 4  # one patch in so many teaches the context transformer's own prediction at a training step
 MOTION_WEIGHT = 1.0
 LEAST_DOUBT, MOST_DOUBT = 0.02, 0.3  # what is seen from another place is hardly farther off
@@ -36,6 +38,7 @@ class DynamicsLosses:
     nll: Tensor  # of the model
     alone: Tensor  # of the context transformer's own prediction, all codes of a frame at once
     motion: Tensor  # how far the warped painting is from the next: see `Motion.loss`
+    outcome: Tensor  # of rewards and ends: see `OutcomeHead.loss`; 0 without heads
 
 
 class Dynamics(nn.Module):
@@ -59,6 +62,7 @@ class Dynamics(nn.Module):
         self.decoder = CodeDecoder(config, self.order)
         # It learns alone, before the rest: training/belief.py.
         self.belief = Belief(config).requires_grad_(False) if config.pose else None
+        self.outcome = OutcomeHead(config) if config.rewards else None  # last: other weights are drawn as without
         codebook = codebook.detach().float()
         self.register_buffer("code_vectors", (codebook - codebook.mean(0)) / codebook.std(0).clamp(min=1e-6))
         self.register_buffer("appearances", torch.zeros(config.codebook_size, 3, config.cell, config.cell))
@@ -187,13 +191,15 @@ class Dynamics(nn.Module):
         outlook: Outlook | None = None,
         *,
         generator: torch.Generator,
+        outcomes: RecordedOutcomes | None = None,
     ) -> DynamicsLosses:
         """Return the losses of predicting each frame of `codes` (b t h w) but the first, under `actions` (b t-1).
 
         They are predicted from `past` (b t-1 h w), the frames themselves if None, of which the belief looks at the
         first `seen`, all if None, unless there is an outlook on them (b t-1 4), (b t-1). In training mode, a share of
         the past's codes is replaced by random ones and some clips lose their actions (`generator`, on the CPU,
-        decides); the codes to be predicted are always the real ones.
+        decides); the codes to be predicted are always the real ones. With `outcomes` of the actions, the heads learn
+        as well, and codes of frames that the game did not show teach nothing.
         """
         past, corruption = codes[:, :-1] if past is None else past, None
         if self.training:
@@ -203,20 +209,35 @@ class Dynamics(nn.Module):
         patches = self.to_patches(codes[:, 1:])
         logits = self.decoder(features.flatten(0, 1), self.vectors(patches).flatten(0, 1))
         logits = self._weighed(logits, features.flatten(0, 1))
+        if outcomes is not None:
+            patches = patches.masked_fill(~outcomes.shown[..., None, None], IGNORED)
         nll = _nats(logits, patches)
         shown = torch.arange(self.config.num_patches)
         if self.training:  # a sample of the patches teaches as well, and the logits of all are a tenth of a step
             shown = torch.randperm(self.config.num_patches, generator=generator)[: self.config.num_patches // ALONE_OF]
         shown = shown.to(codes.device)
         alone = _nats(self.decoder.head.predict_alone(features[:, :, shown]), patches[:, :, shown])
-        motion = self._motion_loss(displacement, codes)
-        return DynamicsLosses(nll + alone + MOTION_WEIGHT * motion, nll.detach(), alone.detach(), motion.detach())
+        motion = self._motion_loss(displacement, codes, outcomes)
+        outcome = self._outcome_loss(features[..., : self.config.context_dim], outcomes)
+        total = nll + alone + MOTION_WEIGHT * motion + outcome
+        return DynamicsLosses(total, nll.detach(), alone.detach(), motion.detach(), outcome.detach())
 
-    def _motion_loss(self, displacement: Tensor, codes: Codes) -> Tensor:
+    def _outcome_loss(self, features: Tensor, outcomes: RecordedOutcomes | None) -> Tensor:
+        if self.outcome is None or outcomes is None:
+            return features.new_zeros(())
+        return self.outcome.loss(features, outcomes)
+
+    def _motion_loss(self, displacement: Tensor, codes: Codes, outcomes: RecordedOutcomes | None) -> Tensor:
         """Return how badly displacements (b t-1 2 H W) explain codes (b t h w)."""
         paintings = self.paint(codes)
-        before, after = paintings[:, :-1].flatten(0, 1), paintings[:, 1:].flatten(0, 1)
-        return self.context.motion.loss(displacement.flatten(0, 1), before, after)
+        before, after, moved = (
+            paintings[:, :-1].flatten(0, 1),
+            paintings[:, 1:].flatten(0, 1),
+            displacement.flatten(0, 1),
+        )
+        if outcomes is not None:
+            before, after, moved = (part[outcomes.shown.flatten()] for part in (before, after, moved))
+        return self.context.motion.loss(moved, before, after)
 
     forward = loss  # the name by which torch's wrappers for several processes call it
 
@@ -276,8 +297,7 @@ class Dynamics(nn.Module):
         checkpoint = read(directory, kind="dynamics")
         values = {name: value for name, value in checkpoint.config.items() if name != "tokenizer"}
         config = from_dict(DynamicsConfig, values)
-        dynamics = cls(config, torch.zeros(config.codebook_size, config.code_dim))
-        load_weights(dynamics, checkpoint, directory)
+        dynamics = build(lambda: cls(config, torch.zeros(config.codebook_size, config.code_dim)), checkpoint, directory)
         return dynamics.eval().requires_grad_(False)
 
 

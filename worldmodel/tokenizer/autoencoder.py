@@ -13,7 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..checkpoint import load_weights, read
+from ..checkpoint import build, read
 from ..config import TokenizerConfig, VAEConfig, from_dict
 from ..types import Frames
 from .networks import decoder, encoder
@@ -88,8 +88,8 @@ class Autoencoder(nn.Module, Generic[Config]):
             ValueError: if it is missing, damaged, or another model's.
         """
         checkpoint = read(directory, kind=cls.kind)
-        model = cls(from_dict(cls.config_type, checkpoint.config))  # type: ignore[call-arg]
-        load_weights(model, checkpoint, directory)
+        config = from_dict(cls.config_type, checkpoint.config)
+        model = build(lambda: cls(config), checkpoint, directory)  # type: ignore[call-arg]
         return model.eval().requires_grad_(False)
 
     def _few_at_once(self, frames: Frames) -> Iterator[Tensor]:

@@ -78,10 +78,11 @@ class Poses:
     def read(self, places: Sequence[tuple[int, int]], frames: int, *, before: int = 0) -> Tensor:
         """Return x, y and angle of `frames` frames from each place (episode, first frame): (b t 3).
 
-        So many more `before` them come first; what would be before an episode is its first.
+        So many more `before` them come first; what would be before an episode is its first, and after it its last.
         """
         window = np.arange(-before, frames)
-        return torch.from_numpy(np.stack([self.episodes[e][np.maximum(start + window, 0)] for e, start in places]))
+        poses = [(self.episodes[e], start + window) for e, start in places]
+        return torch.from_numpy(np.stack([each[rows.clip(0, len(each) - 1)] for each, rows in poses]))
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         """Return the least and the greatest x and y: (2) each."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..rollouts import EpisodeDataset
 from ..runtime import autocast
 from ..tokenizer.model import Tokenizer
+from .stopping import Stopped
 
 HELD_OUT_EVERY = 50  # one episode in so many is kept from training, for the log's held-out numbers
 HELD_OUT_LEAST, HELD_OUT_A_MINUTE = 3, 2  # clips of these episodes, for each minute of a run
@@ -91,21 +91,30 @@ class FrameClips:
 
 
 class CodeClips:
-    """Clips of codes with the actions between them, from the code cache."""
+    """Clips of codes with the actions between them, from the code cache.
 
-    def __init__(self, dataset: EpisodeDataset, codes: np.ndarray, *, clip: int, episodes: int = 0) -> None:
+    With `last_steps`, a last step whose next frame the game did not show belongs to the training clips as well: there
+    the last frame stands in for the one that is missing.
+    """
+
+    def __init__(
+        self, dataset: EpisodeDataset, codes: np.ndarray, *, clip: int, episodes: int = 0, last_steps: bool = False
+    ) -> None:
         self.codes = codes
         self.first = np.concatenate([[0], np.cumsum(dataset.lengths)[:-1]])
         count = episodes or len(dataset)
-        self.actions = [dataset.actions(i) for i in range(count)]
+        self.actions = [dataset.steps(i).actions if last_steps else dataset.actions(i) for i in range(count)]
+        self.frames = dataset.lengths
+        lengths = np.array([len(actions) + 1 for actions in self.actions]) if last_steps else dataset.lengths
         training, held_out = split_episodes(count)
-        self.training = Windows.over(dataset.lengths, training, clip=clip)
-        self.held_out = Windows.over(dataset.lengths, held_out, clip=clip)
+        self.training = Windows.over(lengths, training, clip=clip)
+        self.held_out = Windows.over(lengths, held_out, clip=clip)
 
     def read(self, places: list[tuple[int, int]], *, frames: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """Return codes int64 (b t h w) and actions int64 (b t-1): of the first `frames` of each clip, 0 means all."""
         clip = frames or self.training.clip
-        codes = [self.codes[self.first[e] + start : self.first[e] + start + clip] for e, start in places]
+        rows = [np.minimum(np.arange(start, start + clip), self.frames[e] - 1) + self.first[e] for e, start in places]
+        codes = [self.codes[clip_rows] for clip_rows in rows]
         actions = [self.actions[e][start : start + clip - 1] for e, start in places]
         return torch.from_numpy(np.stack(codes).astype(np.int64)), torch.from_numpy(np.stack(actions).astype(np.int64))
 
@@ -169,11 +178,11 @@ def with_progress(items: Sequence[int], text: str, *, visible: bool, signals: Se
     """Yield items, with a progress bar on stderr.
 
     Raises:
-        KeyboardInterrupt: once there is a signal in `signals`, those that came so far.
+        Stopped: once there is a signal in `signals`, those that came so far.
     """
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not visible) as bar:
         for item in bar.track(items):
             if signals:
-                raise KeyboardInterrupt(signal.Signals(signals[-1]).name)
+                raise Stopped(signals[-1])
             yield item

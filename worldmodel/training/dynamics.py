@@ -29,6 +29,7 @@ from .ego_motion import key_steps
 from .loop import Progress, train
 from .motion import appearances, fit_motion, fit_steps
 from .optimizer import prepare
+from .outcome import OutcomeClips
 from .state import has_state
 from .tokenizer import save_tokenizer
 
@@ -64,9 +65,13 @@ class DynamicsStage:
         episodes = first_episodes(dataset, training.episodes)
         codes = cached_codes(dataset, tokenizer, directory=cache, episodes=episodes)
         self.batch = training.batch
-        self.clips = CodeClips(dataset, codes, clip=training.clip, episodes=episodes)
+        self.outcomes = OutcomeClips(dataset, clip=training.clip, episodes=episodes) if config.rewards else None
+        self.clips = CodeClips(
+            dataset, codes, clip=training.clip, episodes=episodes, last_steps=self.outcomes is not None
+        )
         asked = held_out_clips(HELD_OUT_CLIPS, training.minutes)
-        self.held_out = self.clips.read(self.clips.held_out.spread(asked))
+        self.held_out_places = self.clips.held_out.spread(asked)
+        self.held_out = self.clips.read(self.held_out_places)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             self.model = Dynamics(config, tokenizer.codebook.vectors)
@@ -149,8 +154,10 @@ class DynamicsStage:
         outlook = self._outlook(places, past, seen, generator)
         if dreams:
             past = self.dream(past, actions, seen, outlook, generator)
-        losses = model(codes, actions, past, seen, outlook, generator=generator)
-        return {"total": losses.total, "nats": losses.nll, "nats_alone": losses.alone, "motion": losses.motion}
+        outcomes = self.outcomes.read(places).to(self.model.device) if self.outcomes else None
+        losses = model(codes, actions, past, seen, outlook, generator=generator, outcomes=outcomes)
+        parts = {"total": losses.total, "nats": losses.nll, "nats_alone": losses.alone, "motion": losses.motion}
+        return parts | ({"outcome": losses.outcome} if outcomes else {})
 
     @torch.no_grad()
     def _outlook(
@@ -210,7 +217,19 @@ class DynamicsStage:
                 done += len(c)
                 report(done, len(ways) * len(codes))
         nats = {name: total / len(codes) for name, total in sums.items()}
-        return nats | {"action_gap": nats["nats_random_actions"] - nats["nats"]}
+        return nats | {"action_gap": nats["nats_random_actions"] - nats["nats"]} | self._held_out_outcome(model)
+
+    def _held_out_outcome(self, model: Dynamics) -> dict[str, float]:
+        """Return the heads' loss over the held-out clips; nothing without heads."""
+        if self.outcomes is None or model.outcome is None:
+            return {}
+        codes, actions = (part.to(model.device) for part in self.held_out)
+        recorded = self.outcomes.read(self.held_out_places).to(model.device)
+        total = 0.0
+        for i in range(len(codes)):
+            features = model.features(codes[i : i + 1, :-1], actions[i : i + 1])[..., : model.config.context_dim]
+            total += model.outcome.loss(features, recorded[i : i + 1]).item()
+        return {"outcome": total / len(codes)}
 
     def sheet(self, model: nn.Module, path: Path) -> None:
         """Draw held-out clips in pairs of rows: the real frames' reconstructions, then context and imagined."""

@@ -55,7 +55,7 @@ def fit_ego_motion(
         visible: whether to show the progress, on stderr.
 
     Raises:
-        KeyboardInterrupt: when a signal came.
+        Stopped: when a signal came.
     """
     device = ego_motion.pushes.device
     lengths = np.array([len(track) for track in tracks])

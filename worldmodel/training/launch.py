@@ -28,6 +28,7 @@ STATE = Path("training", "config.json")  # of a saved run, below its directory: 
 MAX_AUTOMATIC = 4  # on a CPU; more, if somebody says so
 GRACE_SECONDS = 5.0  # from SIGTERM to SIGKILL: who waits for the gradients of a process that is gone hears no SIGTERM
 POLL_SECONDS = 0.05
+LOOPBACK_SECONDS = 2.0
 TAIL_LINES = 30
 ERRORS = "WORLDMODEL_ERRORS_FD"  # in the environment of the processes: where they write their errors
 STOPPED = {128 + signal.SIGINT, 128 + signal.SIGTERM}  # exit codes of a process that saved and left
@@ -40,10 +41,39 @@ def is_launched() -> bool:
     return "RANK" in os.environ
 
 
+def is_ours() -> bool:
+    """Whether this process was launched by `launch`, not by torchrun."""
+    return ERRORS in os.environ
+
+
+def rank() -> int:
+    """Return the number of this process among those that train one model; 0 is the first."""
+    return int(os.environ.get("RANK", 0))
+
+
 def choose_processes(out: Path, *, resume: bool) -> int:
     """Return how many processes to use where nobody says: those of the run to resume, one a GPU, or one a core."""
     saved = _saved_processes(out) if resume else None
     return saved or _gpus() or min(_cores(), MAX_AUTOMATIC)
+
+
+def has_loopback() -> bool:
+    """Whether processes of this machine can talk with each other through 127.0.0.1."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), timeout=LOOPBACK_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def require_loopback(number: int) -> None:
+    """Raise ValueError if `number` processes could not talk with each other: torch would wait for half an hour."""
+    if not has_loopback():
+        raise ValueError(
+            f"{number} processes talk through the loopback interface, which is down; "
+            "use --processes 1, or bring it up (ip link set lo up)"
+        )
 
 
 def _saved_processes(out: Path) -> int | None:
@@ -166,7 +196,7 @@ class _Crew:
         """Return the exit code and the error that a failed process stands for."""
         if code < 0:
             name = signal.Signals(-code).name
-            return 128 - code, (
+            return 1, (
                 f"process {rank} of {self.number} was killed by {name}; "
                 "repeat the command with --resume to continue from the last save"
             )

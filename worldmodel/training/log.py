@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ..rollouts.manifest import write_atomically
+
 PLAIN_EVERY_SECONDS = 30.0
 
 
@@ -113,11 +115,19 @@ class Log:
 
 
 def _forget_after(path: Path, step: int) -> None:
-    """Drop the lines that a resumed run will write again."""
+    """Drop the lines that a resumed run will write again, and those that a full disk or a kill cut off."""
     if path.exists():
-        lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        path.write_text("".join(f"{line}\n" for line in kept))
+        lines = path.read_text(errors="replace").splitlines()
+        kept = [line for line in lines if 0 <= _step(line) <= step]
+        write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
+
+
+def _step(line: str) -> int:
+    """Return the step that a line is about, -1 if it is not whole."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return -1
 
 
 def _line(numbers: dict[str, float]) -> str:

@@ -6,9 +6,9 @@ with exactly the batches that the uninterrupted run would have seen.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -21,14 +21,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import TrainingConfig, defaults, to_dict
+from ..checkpoint import INDEX
+from ..config import TrainingConfig, to_dict
 from ..runtime import default_device, limit_threads, use_bfloat16
 from ..types import Report
 from .log import Log
 from .optimizer import averaged, make_optimizers, rate_factor, set_rate
-from .speed import frames_ceiling
 from .state import has_state, load_state, save_state
-from .stopping import stop_signals
+from .stopping import Stopped, stop_signals
+from .throughput import frames_ceiling
+
+# What a resumed run need not share with the run it continues: its length, its cadence, and how fast it learns.
+FREE = frozenset(
+    {"steps", "minutes", "log_every_steps", "save_every_minutes", "sample_every_minutes", "compile"}
+    | {"learning_rate", "muon_learning_rate"}
+)
 
 
 class Stage(Protocol):
@@ -45,7 +52,7 @@ class Stage(Protocol):
         """Do what comes once before the first step of a new run: the same in every process.
 
         Raises:
-            KeyboardInterrupt: if a signal comes before it is done.
+            Stopped: if a signal comes before it is done.
         """
 
     def losses(
@@ -82,7 +89,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error
 
 
 class DivergedError(RuntimeError):
-    """The loss or a gradient is not finite."""
+    """The loss, a gradient or a weight is not finite."""
 
 
 def train(stage: Stage, config: TrainingConfig, out: Path, *, resume: bool = False) -> Progress:
@@ -90,16 +97,32 @@ def train(stage: Stage, config: TrainingConfig, out: Path, *, resume: bool = Fal
 
     Raises:
         ValueError: if `out` holds a run and `resume` is False, or it is another run's.
-        DivergedError: if the loss is not finite; the last saved checkpoint is intact.
+        DivergedError: if the loss, a gradient or a weight is not finite; the last saved checkpoint is intact.
         Interrupted: on SIGINT or SIGTERM, after saving.
     """
     limit_threads()
     if not resume and has_state(out):
         raise ValueError(f"{out} already holds a training run; add --resume to continue it or choose another --out")
+    resume = resume and _has_saved(out)
     with stop_signals() as signals, warnings.catch_warnings():
         # 1x1 weights have two memory layouts at once; DistributedDataParallel sees another one than the gradients do.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         return _Run(stage, config, out, resume, signals).run()
+
+
+def _has_saved(out: Path) -> bool:
+    """Whether there is a state to resume; where a run was stopped before its first save, say that it begins again.
+
+    Raises:
+        ValueError: if `out` holds a finished checkpoint without its run: a new run would replace it.
+    """
+    if has_state(out):
+        return True
+    if (out / INDEX).exists():
+        raise ValueError(f"{out} holds a checkpoint without its training state; leave out --resume to replace it")
+    if accelerate.PartialState(cpu=default_device().type == "cpu").is_main_process:
+        print(f"nothing is saved in {out} yet: the run begins at its first step", file=sys.stderr)
+    return False
 
 
 class _Run:
@@ -117,10 +140,10 @@ class _Run:
             stage.begin(signals=signals, visible=self.main)
         self.mean = averaged(stage.model, config.ema_decay)
         self.optimizers = make_optimizers(stage.model, config)
-        self.identity = {**stage.identity(), "training": _lasting(config), "processes": self.accelerator.num_processes}
+        self.identity = {**stage.identity(), "training": config, "processes": self.accelerator.num_processes}
         self.progress = Progress()
         if resume:
-            saved = load_state(out, stage.model, self.mean, self.optimizers, config=self.identity)
+            saved = load_state(out, stage.model, self.mean, self.optimizers, config=self.identity, free=FREE)
             self.progress = Progress(**saved)
         self.model = self.accelerator.prepare_model(stage.model)
         if config.compile:
@@ -150,7 +173,10 @@ class _Run:
                     saved = now
             self._sample()
             self._save()
+            number = self._agree(started)  # a signal that came while the finished run was asked or saved
         self.accelerator.wait_for_everyone()  # no process leaves while another still needs it
+        if number:  # nothing more is to be begun
+            raise Interrupted(number)
         return self.progress
 
     def _finished(self) -> bool:
@@ -190,7 +216,7 @@ class _Run:
         if not math.isfinite(row["total"]) or not math.isfinite(row["gradient_norm"]):
             raise DivergedError(
                 f"the loss is not finite at step {step} (loss {row['total']}, gradient {row['gradient_norm']}); "
-                f"the last good state is in {self.out}: resume with a lower learning rate"
+                + self._remedy()
             )
         for optimizer in self.optimizers:
             optimizer.step()
@@ -203,15 +229,42 @@ class _Run:
                       every=self.config.log_every_steps, share=share)  # fmt: skip
 
     def _sample(self) -> None:
+        """Ask about what is held out; a signal ends that, and the run saves and stops where it would have gone on."""
+        self._require_finite()
         if not self.main:
             return
         model = self.mean.module.eval()
-        with torch.no_grad(), self.accelerator.autocast():
-            self.progress.metrics = self.stage.evaluate(model, self.log.asking)
-            self.stage.sheet(model, self.out / "sheet.png")
+        try:
+            with torch.no_grad(), self.accelerator.autocast():
+                self.progress.metrics = self.stage.evaluate(model, self._asking)
+                self.stage.sheet(model, self.out / "sheet.png")
+        except Stopped:
+            return
         self.log.evaluation(self.progress.step, self.progress.metrics)
 
+    def _asking(self, done: int, total: int) -> None:
+        if self.signals:
+            raise Stopped(self.signals[-1])
+        self.log.asking(done, total)
+
+    def _require_finite(self) -> None:
+        """Look at all that would be saved: weights can break in the optimizer's step, after the gradients were good."""
+        parts = {"weights": self.stage.model, "averaged weights": self.mean.module}
+        tensors = [(f"{part} {name}", tensor) for part in parts for name, tensor in parts[part].state_dict().items()]
+        states = [state for optimizer in self.optimizers for state in optimizer.state.values()]
+        tensors += [(f"statistics {name}", value) for state in states for name, value in state.items()]
+        for name, tensor in tensors:
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                raise DivergedError(f"the {name} are not finite after step {self.progress.step}; {self._remedy()}")
+
+    def _remedy(self) -> str:
+        """Return what to do about a run that diverged."""
+        if has_state(self.out):
+            return f"the last good state is in {self.out}: repeat with --resume --set learning_rate=... (a lower one)"
+        return "nothing was saved yet: repeat with --set learning_rate=... (a lower one)"
+
     def _save(self) -> None:
+        self._require_finite()
         if not self.main:
             return
         training = {"init": _name(self.config.init), "processes": self.accelerator.num_processes}
@@ -231,9 +284,3 @@ class _Run:
 def _name(directory: str) -> str:
     """Return a directory's own name: a checkpoint says what it started from, not whose disk that lay on."""
     return Path(directory).name if directory else ""
-
-
-def _lasting(config: TrainingConfig) -> TrainingConfig:
-    """The settings that a resumed run must share with the run it continues: all but its length and its cadence."""
-    free = {"steps", "minutes", "log_every_steps", "save_every_minutes", "sample_every_minutes", "compile"}
-    return dataclasses.replace(config, **{name: value for name, value in defaults(config).items() if name in free})

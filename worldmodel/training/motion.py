@@ -71,7 +71,7 @@ def fit_motion(
         visible: whether to show the progress, on stderr.
 
     Raises:
-        KeyboardInterrupt: when a signal came.
+        Stopped: when a signal came.
     """
     motion = model.context.motion
     camera = [motion.actions, motion.camera]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
@@ -43,15 +43,21 @@ def save_state(
 
 
 def load_state(
-    out: Path, model: nn.Module, mean: AveragedModel, optimizers: list[optim.Optimizer], *, config: dict[str, Any]
+    out: Path,
+    model: nn.Module,
+    mean: AveragedModel,
+    optimizers: list[optim.Optimizer],
+    *,
+    config: dict[str, Any],
+    free: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Restore what `save_state` wrote and return its `progress`.
+    """Restore what `save_state` wrote and return its `progress`. The settings `free` may differ.
 
     Raises:
         ValueError: if there is no intact state, or it belongs to a run with another config.
     """
     state = read(out / DIRECTORY, kind="training")
-    changed = list(_changes(config, state.config))
+    changed = list(_changes(config, state.config, free))
     if changed:
         was = ", ".join(changed)
         raise ValueError(f"{out} was trained with {was}; resume with the same settings or choose another --out")
@@ -68,7 +74,7 @@ def load_state(
     return state.metrics
 
 
-def _changes(config: dict[str, Any], saved: dict[str, Any]) -> Iterator[str]:
+def _changes(config: dict[str, Any], saved: dict[str, Any], free: Collection[str]) -> Iterator[str]:
     """Yield `name=value` for what a saved run had otherwise. A setting that it did not know yet had its default."""
     for name, value in sorted(config.items()):
         if not is_dataclass(value):
@@ -77,7 +83,7 @@ def _changes(config: dict[str, Any], saved: dict[str, Any]) -> Iterator[str]:
             continue
         before = defaults(value) | saved.get(name, {})
         for setting, now in to_dict(value).items():
-            if now != before.get(setting):
+            if setting not in free and now != before.get(setting):
                 yield f"{setting}={before.get(setting)!r}"
 
 

@@ -1,12 +1,39 @@
-"""SIGINT and SIGTERM, remembered instead of died from: a run ends when it has saved."""
+"""SIGINT and SIGTERM: remembered by a run, which ends when it has saved, and an exception everywhere else."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked for the end: what Ctrl-C raises, with the number of the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
+    """Raise `Stopped`, as the handler of a signal."""
+    raise Stopped(number)
+
+
+@contextmanager
+def handled(number: int, handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have a signal handled by `handler`, and as before afterwards; outside of the main thread nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, previous)
 
 
 @contextmanager
@@ -17,12 +44,5 @@ def stop_signals() -> Iterator[list[int]]:
     def remember(number: int, frame: FrameType | None) -> None:
         seen.append(number)
 
-    if threading.current_thread() is not threading.main_thread():
+    with handled(signal.SIGINT, remember), handled(signal.SIGTERM, remember):
         yield seen
-        return
-    previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield seen
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
