@@ -20,7 +20,7 @@ from worldmodel.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 DOCS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-TOP = {"worldmodel", "envs", "rollouts", "tests", "docs", ".ci"}
+TOP = {"worldmodel", "envs", "rollouts", "recipes", "tests", "docs", ".ci"}
 ROOT_FILES = {".md", ".toml", ".txt"}
 
 each_doc = pytest.mark.parametrize("doc", DOCS, ids=[str(doc.relative_to(ROOT)) for doc in DOCS])
@@ -99,7 +99,7 @@ def test_every_path_exists(doc: Path) -> None:
     for link in links:
         assert (doc.parent / link).exists(), f"{doc.name} links to {link}"
     for name in inline(text):
-        looks_like_path = re.fullmatch(r"[\w./-]+\.(py|md|toml|txt|png|json)|[\w./-]+/", name)
+        looks_like_path = re.fullmatch(r"[\w./-]+\.(py|md|toml|txt|png|webp|svg|sh|json)|[\w./-]+/", name)
         first = name.split("/")[0]
         if not looks_like_path or ("/" not in name and Path(name).suffix not in ROOT_FILES):
             continue

@@ -18,7 +18,16 @@ from worldmodel.commands import COMMANDS
 ROOT = Path(__file__).parent.parent
 RECIPES = ("maze.sh", "game.sh")
 ECHO = '#!/usr/bin/env bash\nprintf "%s\\n" "$(basename "$0") $*"\n'
-TOY = {"TRAIN_FRAMES": "120", "TEST_FRAMES": "80", "CLIPS": "2", "STEPS": "1", "PROCESSES": "1"}
+TOY = {
+    "TRAIN_FRAMES": "120",
+    "TEST_FRAMES": "80",
+    "TOKENIZER_MINUTES": "0.05",
+    "DECODER_MINUTES": "0.05",
+    "DYNAMICS_MINUTES": "0.05",
+    "STEPS": "1",
+    "PROCESSES": "1",
+    "CLIPS": "2",
+}
 QUICK = "--quick --only tokenizer --set processes=1"
 
 
