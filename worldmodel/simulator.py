@@ -20,7 +20,7 @@ from .checkpoint import read_index
 from .dynamics.cache import ContextCache
 from .dynamics.model import Dynamics
 from .dynamics.outcome import Outcome, OutcomeHead
-from .dynamics.samplers import make_sampler
+from .dynamics.samplers import in_threads, make_sampler
 from .dynamics.sampling import check_sampling, gumbel_noise
 from .runtime import autocast, default_device
 from .tokenizer.model import Tokenizer
@@ -217,7 +217,10 @@ class Simulator:
         Raises:
             ValueError: before the first `reset`, or if an action is not one of the model's.
         """
-        return self._draw(self._advance(actions))
+        features = self._advance(actions)
+        settings = {"temperature": self.temperature, "top_k": self.top_k}
+        self._latest = self.sampler.sample(features, self._noise(), **settings)
+        return self._latest
 
     @torch.inference_mode()
     def step_outcome(
@@ -236,7 +239,9 @@ class Simulator:
         """
         head = self._outcome_head()
         features = self._advance(actions)
-        codes = self._draw(features, rows)
+        settings = {"temperature": self.temperature, "top_k": self.top_k}
+        codes, nats = self.sampler.sample_scored(features, self._noise(rows), **settings)
+        self._latest = codes
         outcome = self._outcome_of(head, features)
         uniform = self._random((2,), torch.rand, rows, stream=1).to(features.device)
         reward, terminated = outcome.draw(uniform, threshold=threshold)
@@ -246,15 +251,8 @@ class Simulator:
             terminated=terminated,
             expected_reward=outcome.reward,
             end_probability=outcome.end_probability,
-            nats=self._nats(features, codes),
+            nats=nats,
         )
-
-    def _nats(self, features: Tensor, codes: FrameCodes) -> Tensor:
-        """Return -log p of codes (b h w) given features (b n d): (b)."""
-        with autocast(self.dynamics.device, precision=self.precision):
-            logits = self._frozen.logits(features.unsqueeze(1), codes.unsqueeze(1))
-        chosen = logits.float().log_softmax(-1).gather(-1, codes[:, None, :, :, None])
-        return -chosen.flatten(1).sum(-1)
 
     @torch.inference_mode()
     def outcomes(self, codes: Codes, actions: Actions) -> Outcome:
@@ -288,13 +286,11 @@ class Simulator:
         self._cache.imagined = True  # all that comes from here on
         return features
 
-    def _draw(self, features: Tensor, rows: np.ndarray | None = None) -> FrameCodes:
-        """Return the codes (b h w) of the next frame, drawn from features (b n d)."""
+    def _noise(self, rows: np.ndarray | None = None) -> Tensor:
+        """Return the noise (b n links k) that decides the codes of the next frame."""
         config = self.dynamics.config
         shape = (config.num_patches, config.codes_per_patch, config.codebook_size)
-        noise = self._random(shape, gumbel_noise, rows, stream=0)
-        self._latest = self.sampler.sample(features, noise, temperature=self.temperature, top_k=self.top_k)
-        return self._latest
+        return self._random(shape, gumbel_noise, rows, stream=0)
 
     def _random(
         self, shape: tuple[int, ...], draw: Callable[..., Tensor], rows: np.ndarray | None, *, stream: int
@@ -307,9 +303,14 @@ class Simulator:
         if len(self._row_generators) != batch:
             raise ValueError(f"{len(self._row_generators)} rows have seeds, the batch has {batch}")
         numbers = torch.zeros(batch, *shape)
-        for row, generators in enumerate(self._row_generators):
-            if rows is None or rows[row]:
-                numbers[row] = draw(shape, generator=generators[stream])
+        generators = self._row_generators
+
+        def fill(some: slice) -> None:
+            for row in range(some.start, some.stop):
+                if rows is None or rows[row]:
+                    numbers[row] = draw(shape, generator=generators[row][stream])
+
+        in_threads(fill, batch)
         return numbers
 
     def imagine(self, frames: Frames, actions: np.ndarray, future_actions: np.ndarray, *, seed: int = 0) -> Imagined:
