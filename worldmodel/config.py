@@ -263,6 +263,7 @@ class TrainingConfig:
     gradient_clip: float = 1.0
     ema_decay: float = 0.999  # of the weights that are saved
     precision: str = "auto"  # "auto", "float32" or "bfloat16"
+    change_weight: float = 20.0  # of a tokenizer's error at pixels that differ from the frame before; 1 is even
     belief_share: float = 0.35  # of the minutes, for the belief of the dynamics before all the rest
     train_belief: bool = False  # further, where the weights that a run starts from have one already
     belief_steps: int = 100_000  # at most, for the same; never more than `steps`
@@ -276,6 +277,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "minutes", "batch", "clip", "learning_rate", "log_every_steps", "belief_steps")
+        require_positive(self, "change_weight")
         if not 0 < self.belief_share < 1:
             raise ValueError(f"belief_share must be more than 0 and less than 1, got {self.belief_share}")
         if not 0 <= self.dreams <= 1:

@@ -49,6 +49,7 @@ def playing(options: list[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
                 raise
 
 
+@pytest.mark.slow
 def test_prints_its_link_and_ends_quietly(tmp_path: Path) -> None:
     """The link stands alone on stdout, it works, and Ctrl-C ends the command without a traceback."""
     with playing(words(tmp_path)) as (process, link):

@@ -165,5 +165,5 @@ class Session:
 def private_copy(simulator: Simulator) -> Simulator:
     """Return a simulator with the same weights and a state of its own."""
     mine = copy.copy(simulator)
-    mine.generator = torch.Generator()
+    mine.generator, mine.outcome_generator = torch.Generator(), torch.Generator()
     return mine

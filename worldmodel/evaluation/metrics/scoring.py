@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,15 +23,20 @@ OnFrame = Callable[[Tensor, FrameCodes], None]  # is told features (b n d) and t
 
 
 @torch.inference_mode()
-def past_features(simulator: Simulator, codes: Codes, actions: np.ndarray) -> Tensor:
+def past_features(simulator: Simulator, codes: Codes, actions: np.ndarray, *, num_real: int | None = None) -> Tensor:
     """Return the features (b t n d) of the frames that follow `codes` (b t h w) under `actions` (b t).
 
-    All frames are looked at alike; the simulator looks more closely at the last ones before it imagines, and so knows
-    a little better from where it goes on.
+    Args:
+        simulator: whose dynamics is asked, with its learned map where it uses one.
+        codes: the past.
+        actions: after each frame.
+        num_real: the first so many frames are a context, and what follows is predicted as it is in imagination,
+            whoever made the frames: only so are real codes scored at the precision at which imagined ones are drawn.
+            None for all frames to be a real past, as in training.
     """
-    told = torch.as_tensor(actions, dtype=torch.int64).to(codes.device)
+    given = torch.as_tensor(actions, dtype=torch.int64).to(codes.device)
     with autocast(codes.device, precision=simulator.precision):
-        return simulator.dynamics.features(codes, told)
+        return simulator.dynamics.features(codes, given, seen=num_real)
 
 
 @torch.inference_mode()
@@ -64,19 +70,39 @@ def draw(simulator: Simulator, features: Tensor, generator: torch.Generator) -> 
 class RecordingSampler:
     """A sampler that tells of each frame it draws, and of the features that it was drawn from."""
 
-    def __init__(self, sampler: Sampler, hear: OnFrame) -> None:
-        self.sampler, self.hear = sampler, hear
+    def __init__(self, sampler: Sampler, on_frame: OnFrame) -> None:
+        self.sampler, self.on_frame = sampler, on_frame
 
     def sample(self, features: Tensor, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
         """Return the codes (b h w) that the sampler draws."""
         codes = self.sampler.sample(features, noise, temperature=temperature, top_k=top_k)
-        self.hear(features, codes)
+        self.on_frame(features, codes)
         return codes
 
 
-def recording(simulator: Simulator, hear: OnFrame) -> Simulator:
-    """Return a simulator of the same models with a state of its own, of whose every draw `hear` is told."""
+def recording(simulator: Simulator, on_frame: OnFrame) -> Simulator:
+    """Return a simulator of the same models with a state of its own, of whose every draw `on_frame` is told."""
     other = copy.copy(simulator)
     other.generator = torch.Generator()
-    other.sampler = RecordingSampler(simulator.sampler, hear)
+    other.sampler = RecordingSampler(simulator.sampler, on_frame)
     return other
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Imagined frames, and the features that each was drawn from."""
+
+    features: Tensor  # (b n d' d)
+    codes: Codes  # (b n h w)
+
+
+def record(simulator: Simulator, codes: Codes, actions: np.ndarray, *, context: int, seed: int) -> Recorded:
+    """Imagine what follows a context, codes (b c h w), under `actions` (b c-1+n): the first c-1 are within it."""
+    frames: list[tuple[Tensor, FrameCodes]] = []
+    recorder = recording(simulator, lambda features, drawn: frames.append((features, drawn)))
+    recorder.seed(seed)
+    recorder.reset_codes(codes, torch.as_tensor(actions[:, : context - 1]))
+    for step in range(context - 1, actions.shape[1]):
+        recorder.step(actions[:, step])
+    features, drawn = zip(*frames, strict=True)
+    return Recorded(torch.stack(features, dim=1), torch.stack(drawn, dim=1))
