@@ -34,6 +34,7 @@ QUESTIONS = {
     "changes": "changes",
     "control": "control",
     "stability": "stability",
+    "outcome": "outcome",
     "idle": "idle",
     "there_and_back": "there_and_back",
     "full_circle": "full_circle",

@@ -8,23 +8,28 @@ an end, as ends are rare: recall is over all of them, false alarms and calibrati
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
-from ..dynamics.outcome import RecordedOutcomes
-from ..rollouts import EpisodeDataset
-from ..simulator import Simulator
-from ..training.data import Windows
-from ..training.outcome import OutcomeClips
-from ..types import Report
-from .intervals import bootstrap
-from .subject import Subject
+from ...dynamics.outcome import RecordedOutcomes
+from ...rollouts import EpisodeDataset
+from ...simulator import Simulator
+from ...training.data import Windows
+from ...training.outcome import OutcomeClips
+from ...types import Report
+from ..answers import Answer, Curve, Scalar, Series
+from ..harness.subject import Subject
+from ..metrics.intervals import bootstrap, by_step
 
 STEPS = 10
 AT_ONCE = 8  # clips
 BINS = 10  # of calibration
+ENDS = {
+    "end_auc": "AUC of the end",
+    "end_recall": "recall of the end at the operating threshold",
+    "end_false_alarms": "false alarms, a share of the steps without an end",
+}
 
 
 @dataclass(frozen=True)
@@ -37,14 +42,14 @@ class Answers:
     probabilities: np.ndarray
 
 
-def measure(subject: Subject, report: Report) -> dict[str, Any]:
+def measure(subject: Subject, report: Report) -> Answer:
     """Return reward error, and how well ends are foreseen, given the real past and by horizon.
 
-    Without heads there is nothing to ask: {"skipped": why}.
+    Without heads it is said that it was skipped.
     """
     simulator, rng = subject.simulator, np.random.default_rng(subject.seed)
     if not simulator.has_outcome:
-        return {"skipped": "the checkpoint has no reward and end heads"}
+        return Answer(skipped={"": "the checkpoint has no reward and end heads"})
     number = max(AT_ONCE, subject.num_clips // (10 if subject.quick else 1))
     places, drawn = draw_places(subject.dataset, frames=subject.context + STEPS, number=number, seed=subject.seed)
     outcomes = OutcomeClips(subject.dataset, clip=subject.context + STEPS, episodes=len(subject.dataset))
@@ -56,13 +61,13 @@ def measure(subject: Subject, report: Report) -> dict[str, Any]:
         imagined.append(answers[1])
         report(start + len(some), len(places))
     threshold = 1 / (1 + simulator.dynamics.config.end_weight)  # where the weighted probability is 1/2
-    return {
-        "clips": int(drawn.sum()),
-        "clips_before_an_end": int((~drawn).sum()),
-        "operating_threshold": threshold,
-        "teacher_forced": _summary(_joined(forced), drawn, threshold, rng),
-        "by_horizon": _by_horizon(_joined(imagined), drawn, threshold, rng),
-    }
+    counts = {"clips": drawn.sum(), "clips_before_an_end": (~drawn).sum()}
+    return (
+        Answer(scalars={name: Scalar(int(count)) for name, count in counts.items()})
+        | Answer(scalars={"operating_threshold": Scalar(threshold)})
+        | _summary(_joined(forced), drawn, threshold, rng)
+        | _by_horizon(_joined(imagined), drawn, threshold, rng)
+    )
 
 
 def draw_places(
@@ -120,30 +125,42 @@ def _joined(parts: list[Answers]) -> Answers:
     return Answers(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def _summary(answers: Answers, drawn: np.ndarray, threshold: float, rng: np.random.Generator) -> dict[str, Any]:
-    error = np.abs(answers.expected - answers.rewards)[drawn]
-    mean = np.abs(answers.rewards - answers.rewards[drawn].mean())[drawn]
-    return {
-        "reward_error": bootstrap(error.mean(1), rng),
-        "reward_error_of_the_mean": bootstrap(mean.mean(1), rng),
-        "reward_bias": bootstrap((answers.expected - answers.rewards)[drawn].mean(1), rng),
-        **end_figures(answers.ends, answers.probabilities, drawn, threshold),
-        "calibration": calibration(answers.ends[drawn], answers.probabilities[drawn]),
+def _summary(answers: Answers, drawn: np.ndarray, threshold: float, rng: np.random.Generator) -> Answer:
+    """Return the figures of steps given the real past."""
+    error = (answers.expected - answers.rewards)[drawn]
+    mean = answers.rewards[drawn].mean()
+    scalars = {
+        "reward_error": bootstrap(np.abs(error).mean(1), rng),
+        "reward_error_of_the_mean": bootstrap(np.abs(answers.rewards[drawn] - mean).mean(1), rng),
+        "reward_bias": bootstrap(error.mean(1), rng),
     }
+    figures = end_figures(answers.ends, answers.probabilities, drawn, threshold)
+    scalars |= {name: Scalar(value) for name, value in figures.items() if value is not None}
+    series = {}
+    if answers.ends[drawn].any():
+        found = calibration(answers.ends[drawn], answers.probabilities[drawn])
+        rows = {name: Curve(tuple(values)) for name, values in found.items()}
+        bins = tuple(range(1, len(found["predicted"]) + 1))
+        series["teacher_forced/calibration"] = Series("probability of the end, by tenth of the steps", bins, rows)
+    return Answer(scalars={f"teacher_forced/{name}": value for name, value in scalars.items()}, series=series)
 
 
-def _by_horizon(answers: Answers, drawn: np.ndarray, threshold: float, rng: np.random.Generator) -> dict[str, Any]:
-    """Return the same by step. Ends of one step are few: recall is over the ends within so many steps."""
-    steps = range(answers.rewards.shape[1])
-    figures = [
-        end_figures(answers.ends[:, step : step + 1], answers.probabilities[:, step : step + 1], drawn, threshold)
-        for step in steps
+def _by_horizon(answers: Answers, drawn: np.ndarray, threshold: float, rng: np.random.Generator) -> Answer:
+    """Return the figures by step, given an imagined past; figures of ends where some step has one."""
+    steps = tuple(range(1, answers.rewards.shape[1] + 1))
+    errors = by_step(np.abs(answers.expected - answers.rewards)[drawn], rng)
+    series = {"by_horizon/reward_error": Series("reward error", steps, {"model": errors})}
+    found = [
+        end_figures(answers.ends[:, i : i + 1], answers.probabilities[:, i : i + 1], drawn, threshold)
+        for i in range(len(steps))
     ]
-    return {
-        "steps": [step + 1 for step in steps],
-        "reward_error": bootstrap(np.abs(answers.expected - answers.rewards)[drawn], rng),
-        **{name: [each[name] for each in figures] for name in figures[0]},
-    }
+    for name, title in ENDS.items():
+        values = [(step, each[name]) for step, each in zip(steps, found, strict=True)]
+        known = [(step, value) for step, value in values if value is not None]
+        if known:
+            asked, curve = zip(*known, strict=True)
+            series[f"by_horizon/{name}"] = Series(title, tuple(asked), {"model": Curve(tuple(curve))})
+    return Answer(series=series)
 
 
 def end_figures(
