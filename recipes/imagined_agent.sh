@@ -43,7 +43,7 @@ resume() {
 
 record() {
   $WORLDMODEL collect-rollouts --env "$ENV" --frames "$FRAMES" --policy "$POLICY" --set frame_size="$FRAME_SIZE" \
-    --seed "$SEED" --out "$OUT/data"
+    --set seed="$SEED" --out "$OUT/data"
 }
 
 tokenizer() {
