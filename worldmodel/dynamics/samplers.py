@@ -99,8 +99,14 @@ def in_threads(work: Callable[[slice], T], rows: int) -> list[T]:
     slices = [slice(start, end) for start, end in itertools.pairwise(bounds)]
     if number == 1:
         return [work(slices[0])]
+    inference = torch.is_inference_mode_enabled()  # each thread has a mode of its own
+
+    def run(rows: slice) -> T:
+        with torch.inference_mode(inference), torch.no_grad():
+            return work(rows)
+
     with ThreadPoolExecutor(number) as pool:
-        return list(pool.map(work, slices))
+        return list(pool.map(run, slices))
 
 
 def make_sampler(dynamics: Dynamics, engine: str = "auto", *, precision: str = "auto") -> Sampler:
