@@ -38,6 +38,8 @@ class AgentSpec:
         steps: so many steps it has been trained.
         seed: of its training.
         temperature: of sampling, in imagination.
+        training: the other settings of its training.
+        mean_return: of the last episodes of its training, in the world it was trained in.
     """
 
     observation: str
@@ -50,6 +52,7 @@ class AgentSpec:
     seed: int
     temperature: float
     training: Mapping[str, Any] = field(default_factory=dict)
+    mean_return: float | None = None
     schema: int = SCHEMA
 
     @property
