@@ -146,12 +146,18 @@ class ImaginedGames:
         num: int,
         context_frames: int,
         temperature: float = 1.0,
+        use_map: bool = False,
         **settings: Any,
     ) -> ImaginedGames:
-        """Return the games of a checkpoint and its contexts; the contexts of the package are those it ships with."""
+        """Return the games of a checkpoint and its contexts; without any, the episodes of the package are those.
+
+        A learned map is left out unless it is asked for: it costs a third of the speed.
+        """
         simulator = checkpoint
         if not isinstance(simulator, Simulator):
-            simulator = Simulator.from_pretrained(simulator, temperature=temperature, engine=batch_engine())
+            simulator = Simulator.from_pretrained(
+                simulator, use_map=use_map, temperature=temperature, engine=batch_engine()
+            )
         if not simulator.has_outcome:
             raise ValueError(f"{checkpoint} has no reward and end heads: train its dynamics with this version")
         found = Contexts(EPISODES if contexts is None else contexts, simulator, num_frames=context_frames)

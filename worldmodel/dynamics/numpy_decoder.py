@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .decoder import ChainHead, CodeDecoder, DecoderBlock
+from .features import Features
 
 Array = NDArray[np.float32]
 EPSILON = float(np.finfo(np.float32).eps)  # of torch's rms_norm in single precision
@@ -35,9 +36,7 @@ class NumpyDecoder:
         place[-1] = len(order.sequence)
         self.neighbours = place[order.neighbours[order.sequence]]
         self.code_vectors = _array(code_vectors)
-        self.seen = decoder.config.context_dim  # features that are the context's own; the others were carried along
-        self.said = self.seen + decoder.config.carried  # features that say anything here
-        self.features = np.concatenate([_transposed(decoder.features.weight), _transposed(decoder.carried.weight)])
+        self.inputs = np.concatenate([_transposed(decoder.features.weight), _transposed(decoder.from_flow.weight)])
         self.bias = _array(decoder.features.bias)
         self.codes = _matrix(decoder.codes.weight, bfloat16)
         rotary = _array(decoder.rotary)[:, order.sequence]
@@ -46,9 +45,9 @@ class NumpyDecoder:
 
     def sample(
         self,
-        features: Tensor,
+        features: Features,
         noise: Tensor,
-        evidence: Tensor | None = None,
+        logit_bias: Tensor | None = None,
         *,
         temperature: float = 1.0,
         top_k: int = 0,
@@ -57,19 +56,19 @@ class NumpyDecoder:
         """Return the codes (b n links) of a frame, sampled wave by wave.
 
         Args:
-            features: (b n d) of the context transformer.
+            features: (b), of the frame.
             noise: standard Gumbel, (b n links k).
-            evidence: (b n links k), to be added to the logits; None for nothing.
+            logit_bias: (b n links k), to be added to the logits; None for nothing.
             temperature, top_k: as for `sampling.sample`.
             nats: (b), to which -log p of the codes is added, at temperature 1 and among all codes.
         """
-        b, n, _ = features.shape
-        rows = features[..., : self.said].float().numpy()[:, self.sequence]
-        inputs = rows @ self.features
+        b, n, _ = features.context.shape
+        context, flow = (part.float().numpy()[:, self.sequence] for part in (features.context, features.flow))
+        inputs = np.concatenate([context, flow], axis=-1) @ self.inputs
         inputs += self.bias
-        carried = self.head.carry(rows[..., self.seen :])
+        flow_hidden = self.head.flow_hidden(flow)
         gumbel = noise.numpy()
-        added = None if evidence is None else evidence.float().numpy()
+        added = None if logit_bias is None else logit_bias.float().numpy()
         marked = np.zeros((b, n + 1, self.links * self.code_vectors.shape[1] + 1), np.float32)
         marked[:, :n, -1] = 1  # "known": never read before it is
         codes = np.empty((b, n, self.links), np.int64)
@@ -84,7 +83,7 @@ class NumpyDecoder:
             constant = self.head.bias if added is None else self.head.bias + added[:, positions]
             drawn, vectors = self._chain(
                 _normalised(x),
-                carried[:, here],
+                flow_hidden[:, here],
                 gumbel[:, positions] * np.float32(temperature),
                 constant,
                 top_k,
@@ -97,17 +96,17 @@ class NumpyDecoder:
         return torch.from_numpy(result)
 
     def _chain(
-        self, state: Array, carried: Array, noise: Array, constant: Array, top_k: int, nats: Array | None
+        self, state: Array, flow_hidden: Array, noise: Array, constant: Array, top_k: int, nats: Array | None
     ) -> tuple[NDArray[np.int64], Array]:
         """Return the codes (m links) of one wave's patches and their vectors (m links*c); add -log p to nats (b).
 
         `constant` is what the logits have beside the states' part: (k), or as `noise` (b m/b links k).
         """
         m, c = len(state), self.code_vectors.shape[1]
+        constant = np.broadcast_to(constant, noise.shape).reshape(m, self.links, -1)
         noise = noise.reshape(m, self.links, -1)
-        constant = np.broadcast_to(constant, carried.shape[:2] + noise.shape[1:]).reshape(noise.shape)
         hidden = self.head.hidden(state)
-        hidden += carried.reshape(hidden.shape)
+        hidden += flow_hidden.reshape(hidden.shape)
         codes = np.empty((m, self.links), np.int64)
         vectors = np.empty((m, self.links * c), np.float32)
         for j in range(self.links):
@@ -176,19 +175,19 @@ class _Head:
         self.links, self.dim = head.links, head.dim
         self.state = _matrix(head.state.weight, bfloat16)
         self.bias_of_state = _array(head.state.bias)
-        self.carried = _transposed(head.carried.weight)
+        self.from_flow = _transposed(head.from_flow.weight)
         self.known = [_transposed(link.get_parameter("weight")) for link in head.known]
         self.table = _matrix(head.table, bfloat16)
         self.bias = _array(head.bias)
 
     def hidden(self, state: Array) -> Array:
-        """Return (m links dim) of states (m d), without what was carried along and the bias."""
+        """Return (m links dim) of states (m d), without the flow features' part and the bias."""
         return (state @ self.state).reshape(-1, self.links, self.dim)
 
-    def carry(self, carried: Array) -> Array:
-        """Return what was carried along (... links*c) as hidden states take it, with their bias: (... links*dim)."""
-        codes = carried.reshape(*carried.shape[:-1], self.links, -1) @ self.carried
-        hidden: Array = codes.reshape(*carried.shape[:-1], -1)
+    def flow_hidden(self, flow: Array) -> Array:
+        """Return what flow features (... links*f) add to hidden states, with their bias: (... links*dim)."""
+        codes = flow.reshape(*flow.shape[:-1], self.links, -1) @ self.from_flow
+        hidden: Array = codes.reshape(*flow.shape[:-1], -1)
         hidden += self.bias_of_state
         return hidden
 

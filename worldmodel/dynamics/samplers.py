@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..runtime import autocast
 from ..types import FrameCodes
+from .features import Features
 from .model import Dynamics
 from .numpy_decoder import NumpyDecoder
 
@@ -25,11 +26,11 @@ ROWS_OF_A_THREAD = 4  # games; fewer are not worth a thread of their own
 class Sampler(Protocol):
     """Draws the next frame's codes."""
 
-    def sample(self, features: Tensor, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
-        """Return codes (b h w) from features (b n d) and standard Gumbel noise (b n links k) in main memory."""
+    def sample(self, features: Features, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
+        """Return codes (b h w) from features (b) and standard Gumbel noise (b n links k) in main memory."""
 
     def sample_scored(
-        self, features: Tensor, noise: Tensor, *, temperature: float, top_k: int
+        self, features: Features, noise: Tensor, *, temperature: float, top_k: int
     ) -> tuple[FrameCodes, Tensor]:
         """Return the same codes, and -log p of each frame (b) at temperature 1 among all codes."""
 
@@ -40,19 +41,19 @@ class TorchSampler:
     def __init__(self, dynamics: Dynamics, *, precision: str = "auto") -> None:
         self.dynamics, self.precision = dynamics.frozen(precision=precision), precision
 
-    def sample(self, features: Tensor, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
+    def sample(self, features: Features, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
         """Return codes (b h w)."""
         device = self.dynamics.device
         with autocast(device, precision=self.precision):
             return self.dynamics.sample_frame(features, noise=noise.to(device), temperature=temperature, top_k=top_k)
 
     def sample_scored(
-        self, features: Tensor, noise: Tensor, *, temperature: float, top_k: int
+        self, features: Features, noise: Tensor, *, temperature: float, top_k: int
     ) -> tuple[FrameCodes, Tensor]:
         """Return codes (b h w) and their nats (b), by a second pass over all codes at once."""
         codes = self.sample(features, noise, temperature=temperature, top_k=top_k)
         with autocast(self.dynamics.device, precision=self.precision):
-            logits = self.dynamics.logits(features.unsqueeze(1), codes.unsqueeze(1))
+            logits = self.dynamics.logits(features[:, None], codes.unsqueeze(1))
         chosen = logits.float().log_softmax(-1).gather(-1, codes[:, None, :, :, None])
         return codes, -chosen.flatten(1).sum(-1)
 
@@ -70,23 +71,23 @@ class NumpySampler:
         self.dynamics = dynamics
         self.decoder = NumpyDecoder(dynamics.decoder, dynamics.code_vectors, bfloat16=bfloat16)
 
-    def sample(self, features: Tensor, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
+    def sample(self, features: Features, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
         """Return codes (b h w)."""
         return self._sample(features, noise, None, temperature=temperature, top_k=top_k)
 
     def sample_scored(
-        self, features: Tensor, noise: Tensor, *, temperature: float, top_k: int
+        self, features: Features, noise: Tensor, *, temperature: float, top_k: int
     ) -> tuple[FrameCodes, Tensor]:
         """Return codes (b h w) and their nats (b)."""
         nats = torch.zeros(len(noise))
         return self._sample(features, noise, nats, temperature=temperature, top_k=top_k), nats
 
     @torch.no_grad()
-    def _sample(self, features: Tensor, noise: Tensor, nats: Tensor | None, **settings: Any) -> FrameCodes:
-        evidence = self.dynamics.evidence(features)
+    def _sample(self, features: Features, noise: Tensor, nats: Tensor | None, **settings: Any) -> FrameCodes:
+        bias = self.dynamics.logit_bias(features.expectation)
 
         def draw(rows: slice) -> Tensor:
-            some, score = (None if part is None else part[rows] for part in (evidence, nats))
+            some, score = (None if part is None else part[rows] for part in (bias, nats))
             return self.decoder.sample(features[rows], noise[rows], some, nats=score, **settings)
 
         return self.dynamics.from_patches(torch.cat(in_threads(draw, len(noise))))

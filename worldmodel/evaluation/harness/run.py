@@ -34,11 +34,11 @@ QUESTIONS = {
     "changes": "changes",
     "control": "control",
     "stability": "stability",
-    "outcome": "outcome",
     "idle": "idle",
     "there_and_back": "there_and_back",
     "full_circle": "full_circle",
     "indistinguishability": "indistinguishability",
+    "outcome": "outcome",
     "speed": "frame_rate",
 }
 PICTURES = {"strips": "strips"}  # made for the page like an answer, but no number

@@ -32,7 +32,6 @@ LONGEST_FIRST = (
     "full_circle",
     "tokenizer",
     "changes",
-    "outcome",
     "strips",
 )
 THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # of each process, whatever this one has

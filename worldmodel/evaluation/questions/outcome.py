@@ -20,20 +20,15 @@ from ...training.outcome import OutcomeClips
 from ...types import Report
 from ..answers import Answer, Curve, Scalar, Series
 from ..harness.subject import Subject
-from ..metrics.intervals import bootstrap, by_step
+from ..metrics.intervals import bootstrap, by_step, rounded
 
 STEPS = 10
 AT_ONCE = 8  # clips
 BINS = 10  # of calibration
-ENDS = {
-    "end_auc": "AUC of the end",
-    "end_recall": "recall of the end at the operating threshold",
-    "end_false_alarms": "false alarms, a share of the steps without an end",
-}
 
 
 @dataclass(frozen=True)
-class Answers:
+class Heads:
     """What the heads said of some steps (b n), and what was so."""
 
     rewards: np.ndarray
@@ -61,13 +56,14 @@ def measure(subject: Subject, report: Report) -> Answer:
         imagined.append(answers[1])
         report(start + len(some), len(places))
     threshold = 1 / (1 + simulator.dynamics.config.end_weight)  # where the weighted probability is 1/2
-    counts = {"clips": drawn.sum(), "clips_before_an_end": (~drawn).sum()}
-    return (
-        Answer(scalars={name: Scalar(int(count)) for name, count in counts.items()})
-        | Answer(scalars={"operating_threshold": Scalar(threshold)})
-        | _summary(_joined(forced), drawn, threshold, rng)
-        | _by_horizon(_joined(imagined), drawn, threshold, rng)
-    )
+    facts = {
+        "clips": int(drawn.sum()),
+        "clips before an end": int((~drawn).sum()),
+        "operating threshold": threshold,
+    }
+    answer = Answer(scalars={name: Scalar(value) for name, value in facts.items()})
+    answer |= _summary(_joined(forced), drawn, threshold, rng)
+    return answer | _by_horizon(_joined(imagined), drawn, threshold, rng)
 
 
 def draw_places(
@@ -97,7 +93,7 @@ def _ask(
     recorded: RecordedOutcomes,
     context: int,
     seed: int,
-) -> tuple[Answers, Answers]:
+) -> tuple[Heads, Heads]:
     """Return what the heads say given the real past, and given an imagined one: of the steps after the context."""
     length = context + STEPS - 1  # frames of which a step follows
     frames = np.stack([dataset.frames(episode, start, start + length) for episode, start in places])
@@ -114,53 +110,57 @@ def _ask(
     )
     rewards, ends = (part[:, context - 1 :].numpy() for part in (recorded.rewards, recorded.ends))
     first, second = (
-        Answers(rewards, expected.float().cpu().numpy(), ends, probability.float().cpu().numpy())
+        Heads(rewards, expected.float().cpu().numpy(), ends, probability.float().cpu().numpy())
         for expected, probability in (real, own)
     )
     return first, second
 
 
-def _joined(parts: list[Answers]) -> Answers:
+def _joined(parts: list[Heads]) -> Heads:
     names = ("rewards", "expected", "ends", "probabilities")
-    return Answers(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    return Heads(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def _summary(answers: Answers, drawn: np.ndarray, threshold: float, rng: np.random.Generator) -> Answer:
-    """Return the figures of steps given the real past."""
-    error = (answers.expected - answers.rewards)[drawn]
-    mean = answers.rewards[drawn].mean()
-    scalars = {
-        "reward_error": bootstrap(np.abs(error).mean(1), rng),
-        "reward_error_of_the_mean": bootstrap(np.abs(answers.rewards[drawn] - mean).mean(1), rng),
-        "reward_bias": bootstrap(error.mean(1), rng),
+def _summary(heads: Heads, drawn: np.ndarray, threshold: float, rng: np.random.Generator) -> Answer:
+    """Return what the heads know given the real past."""
+    error = np.abs(heads.expected - heads.rewards)[drawn]
+    mean = np.abs(heads.rewards - heads.rewards[drawn].mean())[drawn]
+    rewards = {
+        "reward_error": bootstrap(error.mean(1), rng),
+        "reward_error_of_the_mean": bootstrap(mean.mean(1), rng),
+        "reward_bias": bootstrap((heads.expected - heads.rewards)[drawn].mean(1), rng),
     }
-    figures = end_figures(answers.ends, answers.probabilities, drawn, threshold)
-    scalars |= {name: Scalar(value) for name, value in figures.items() if value is not None}
-    series = {}
-    if answers.ends[drawn].any():
-        found = calibration(answers.ends[drawn], answers.probabilities[drawn])
-        rows = {name: Curve(tuple(values)) for name, values in found.items()}
-        bins = tuple(range(1, len(found["predicted"]) + 1))
-        series["teacher_forced/calibration"] = Series("probability of the end, by tenth of the steps", bins, rows)
-    return Answer(scalars={f"teacher_forced/{name}": value for name, value in scalars.items()}, series=series)
+    figures = end_figures(heads.ends, heads.probabilities, drawn, threshold)
+    ends = {name: Scalar(value) for name, value in figures.items() if value is not None}
+    bins = calibration(heads.ends[drawn], heads.probabilities[drawn])
+    rows = {name: Curve(tuple(values)) for name, values in bins.items()}
+    steps = tuple(range(1, len(bins["predicted"]) + 1))
+    return Answer(
+        scalars={f"teacher_forced/{name}": value for name, value in (rewards | ends).items()},
+        series={"calibration": Series("calibration of the end head, by tenth of the steps", steps, rows)},
+        clips={"teacher_forced/reward_error": rounded(error)},
+    )
 
 
-def _by_horizon(answers: Answers, drawn: np.ndarray, threshold: float, rng: np.random.Generator) -> Answer:
-    """Return the figures by step, given an imagined past; figures of ends where some step has one."""
-    steps = tuple(range(1, answers.rewards.shape[1] + 1))
-    errors = by_step(np.abs(answers.expected - answers.rewards)[drawn], rng)
-    series = {"by_horizon/reward_error": Series("reward error", steps, {"model": errors})}
-    found = [
-        end_figures(answers.ends[:, i : i + 1], answers.probabilities[:, i : i + 1], drawn, threshold)
-        for i in range(len(steps))
+def _by_horizon(heads: Heads, drawn: np.ndarray, threshold: float, rng: np.random.Generator) -> Answer:
+    """Return the same by step. A figure that a step is without, having no end, is left out as a whole."""
+    count = heads.rewards.shape[1]
+    figures = [
+        end_figures(heads.ends[:, step : step + 1], heads.probabilities[:, step : step + 1], drawn, threshold)
+        for step in range(count)
     ]
-    for name, title in ENDS.items():
-        values = [(step, each[name]) for step, each in zip(steps, found, strict=True)]
-        known = [(step, value) for step, value in values if value is not None]
-        if known:
-            asked, curve = zip(*known, strict=True)
-            series[f"by_horizon/{name}"] = Series(title, tuple(asked), {"model": Curve(tuple(curve))})
-    return Answer(series=series)
+    by_name = {name: [each[name] for each in figures] for name in figures[0]}
+    ends = {
+        name: Curve(tuple(value for value in values if value is not None))
+        for name, values in by_name.items()
+        if None not in values
+    }
+    error = np.abs(heads.expected - heads.rewards)[drawn]
+    steps = tuple(range(1, count + 1))
+    series = {"by_horizon/reward_error": Series("reward error by step", steps, {"model": by_step(error, rng)})}
+    if ends:
+        series["by_horizon/ends"] = Series("ends foreseen by step", steps, ends)
+    return Answer(series=series, clips={"by_horizon/reward_error": rounded(error)})
 
 
 def end_figures(
