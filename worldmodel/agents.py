@@ -139,7 +139,8 @@ def _load_policy(file: Path, spec: AgentSpec, space: spaces.Box) -> Any:
         kind = PPO.policy_aliases[POLICIES[spec.observation]]
         with torch.random.fork_rng(devices=[]):
             policy = kind(space, spaces.Discrete(len(spec.action_names)), lambda _: 0.0, **spec.policy_settings)
-        policy.load_state_dict(parameters["policy"])
+        weights: Any = parameters["policy"]
+        policy.load_state_dict(weights)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"cannot read {file}: {str(error).splitlines()[0]}") from error
     return policy.eval()

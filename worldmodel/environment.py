@@ -103,7 +103,7 @@ class ImaginedEnv(gymnasium.Env[np.ndarray, np.int64]):
             self.games.info(0),
         )
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """Return the newest frame, uint8 (H W 3)."""
         return self.games.frames()[0] if self.render_mode == "rgb_array" else None
 
@@ -195,13 +195,13 @@ class ImaginedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Keep the last observations of the games that ended, and begin them anew in the same step."""
         ended, last = self._ended.copy(), self.games.observe()
         final: dict[str, Any] = {}
-        for i in np.flatnonzero(ended):
-            final = self._add_info(final, {"final_obs": last[i], "final_info": self.games.info(i)}, int(i))
+        for i in np.flatnonzero(ended).tolist():
+            final = self._add_info(final, {"final_obs": last[i], "final_info": self.games.info(i)}, i)
         self.games.begin(ended)
         self._ended[:] = False
         return self.games.observe(), *transition.parts(), self._infos(np.ones(self.num_envs, np.bool_)) | final
 
-    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[np.ndarray, ...] | None:
         """Return the newest frame of each game, uint8 (H W 3)."""
         return tuple(self.games.frames()) if self.render_mode == "rgb_array" else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -229,7 +229,7 @@ class ImaginedGames:
             raise ValueError("an episode has to begin before it can be drawn: call reset first")
         return self.simulator.decode(self._codes.unsqueeze(1))[:, 0]
 
-    def info(self, i: int) -> Mapping[str, Any]:
+    def info(self, i: int) -> dict[str, Any]:
         """Return the codes of game i and what the model says of its last step; nothing imagined has 0 nats."""
         assert self._codes is not None
         info: dict[str, Any] = {"codes": self._codes[i].cpu().numpy().copy()}

@@ -80,8 +80,8 @@ class ImaginedVecEnv(VecEnv):
             for i in np.flatnonzero(ended):
                 infos[i]["terminal_observation"] = observations[i].copy()
             self.games.begin(ended)
-            for i in np.flatnonzero(ended):
-                self.reset_infos[i] = self.games.info(int(i))
+            for i in np.flatnonzero(ended).tolist():
+                self.reset_infos[i] = self.games.info(i)
             observations = self.games.observe()
         return observations, transition.rewards.astype(np.float32), ended, infos
 

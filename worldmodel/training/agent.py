@@ -83,7 +83,7 @@ class ScaledRewards(VecEnvWrapper):
 
 def train_agent(
     checkpoint: str | os.PathLike[str],
-    data: str | os.PathLike[str],
+    data: str | Path,
     out: Path,
     config: AgentConfig,
     *,
@@ -110,7 +110,7 @@ def train_agent(
     try:
         model = _model(ScaledRewards(games, scale=_largest_reward(simulator)), spec, config, seed=config.seed + done)
         if done:
-            model.set_parameters(out / "agent.zip", device="cpu")
+            model.set_parameters(str(out / "agent.zip"), device="cpu")
             model.num_timesteps = done
         out.mkdir(parents=True, exist_ok=True)
         save_tokenizer(
@@ -225,8 +225,7 @@ class _Keeper(BaseCallback):
         temporary = self.out / ".agent.tmp.zip"
         self.model.save(temporary)
         os.replace(temporary, self.out / "agent.zip")
-        reached = {"steps": self.model.num_timesteps, "mean_return": self.mean_return()}
-        replace(self.spec, **reached).write(self.out)
+        replace(self.spec, steps=self.model.num_timesteps, mean_return=self.mean_return()).write(self.out)
         self.saved = self.model.num_timesteps
 
     def _on_training_start(self) -> None:
