@@ -26,7 +26,7 @@ FLAGS = {
     "preview": "--episodes --frames --out",
     "train-agent": "--checkpoint --data --out --resume --seed --set --steps --world",
     "test-agent": "--episodes --json --seed",
-    "benchmark imagine": "--batch --checkpoint --engine --from --json --repeats --starts --steps",
+    "benchmark imagine": "--batch --checkpoint --engine --from --json --observation --repeats --starts --steps",
     "benchmark train": "--compile --json --repeats --set --stage --steps",
     "benchmark collect": "--env --episodes --json --repeats --workers",
     "benchmark play": "--checkpoint --frames --from --json --repeats --view",

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from ..envs import GameDiedError
 from ..simulator import Simulator
 from ..sources import Context
+from ..streams import Streams
 from ..truth import open_game
 from .protocol import View
 from .real import OpenGame, RealGame
@@ -165,5 +165,5 @@ class Session:
 def private_copy(simulator: Simulator) -> Simulator:
     """Return a simulator with the same weights and a state of its own."""
     mine = copy.copy(simulator)
-    mine.generator, mine.outcome_generator = torch.Generator(), torch.Generator()
+    mine.streams = Streams()
     return mine
