@@ -8,75 +8,31 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .checkpoint import has_part, read_index
-from .dynamics.cache import ContextCache
 from .dynamics.expectation import Expectation, ExpectationModel
 from .dynamics.features import Features
 from .dynamics.model import Dynamics
 from .dynamics.outcome import Outcome, OutcomeHead
 from .dynamics.samplers import make_sampler
 from .dynamics.sampling import check_sampling, gumbel_noise
+from .imagined import Imagined, ImaginedStep
 from .learned_map.map import LearnedMap
+from .past import Past
 from .runtime import autocast, default_device
+from .streams import CODES, OUTCOMES, Streams
 from .tokenizer.model import Tokenizer
 from .types import NO_ACTION, Actions, ActionsBetween, Codes, FrameCodes, Frames
 
 PRETRAINED = Path(__file__).parent / "pretrained" / "dynamics"
 LEARNED_MAP = "learned_map"  # the folder of a learned map's checkpoint within that of a dynamics
-
-
-@dataclass(frozen=True, kw_only=True)
-class Imagined:
-    """An imagined future."""
-
-    frames: Frames  # uint8 (b n H W 3)
-    codes: Codes  # (b n h w)
-    seconds_dynamics: float
-    seconds_decode: float
-
-    @property
-    def frames_per_second(self) -> float:
-        """Imagined frames of one video a second, decoding included."""
-        return self.codes.shape[1] / (self.seconds_dynamics + self.seconds_decode)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImaginedStep:
-    """What a step of b imagined games brings."""
-
-    codes: FrameCodes  # (b h w), of the next frame
-    reward: Tensor  # float32 (b), drawn from the reward head
-    terminated: Tensor  # bool (b), whether the episode ends with this step
-    expected_reward: Tensor  # float32 (b)
-    end_probability: Tensor  # float32 (b), whatever the reward
-    nats: Tensor  # float32 (b), -log p of the codes at temperature 1
-
-
-class _Past(NamedTuple):
-    """What is known at the last frame of a past that was taken in."""
-
-    cache: ContextCache  # of the frames before the last
-    expecting: Any  # the expectation model's state; None without one
-
-    def repeat(self, rows: Tensor) -> _Past:
-        """Return what other rows know: (m), for each the number of the one that it has the past of."""
-        cache = copy.deepcopy(self.cache)
-        cache.repeat(rows)
-        return _Past(cache, None if self.expecting is None else self.expecting.repeat(rows))
-
-    def put(self, rows: Tensor, other: _Past, *, batch: int) -> _Past:
-        """Return what is known if some of `batch` rows (m) go on from `other`. The cache takes them in."""
-        self.cache.put(rows, other.cache, batch=batch)
-        return _Past(self.cache, None if self.expecting is None else self.expecting.put(rows, other.expecting))
 
 
 class Simulator:
@@ -114,11 +70,10 @@ class Simulator:
         self.sampler = make_sampler(dynamics, engine, precision=precision)
         self._frozen = dynamics.frozen(precision=precision)
         self._expecting = learned_map.frozen(precision=precision) if learned_map is not None and use_map else None
-        self.generator, self.outcome_generator = torch.Generator(), torch.Generator()
-        self._row_generators: list[tuple[torch.Generator, torch.Generator]] | None = None
-        self._now: _Past | None = None
-        self._taken_in: tuple[Tensor, _Past] | None = None  # the pasts that were taken in last, and what is known there
-        self._warm: _Past | None = None  # the state of what is done to warm up
+        self._streams = Streams()
+        self._now: Past | None = None
+        self._taken_in: tuple[Tensor, Past] | None = None  # the pasts that were taken in last, and what is known there
+        self._warm: Past | None = None  # the state of what is done to warm up
         self._latest: Tensor | None = None  # the newest frame's codes, not yet taken in: its action is not known
 
     @property
@@ -155,26 +110,19 @@ class Simulator:
 
     def seed(self, seed: int) -> None:
         """Make what follows repeatable."""
-        self.generator.manual_seed(seed)
-        self.outcome_generator.manual_seed(seed)
-        self._row_generators = None
+        self._streams.seed(seed)
 
     def seed_rows(self, seeds: Mapping[int, int], *, batch: int) -> None:
         """Give each of some rows (number -> seed) random numbers of its own, which do not depend on the batch.
 
         Codes and outcomes have a stream each: who asks for outcomes sees the same frames as who does not.
         """
-        if self._row_generators is None or len(self._row_generators) != batch:
-            self._row_generators = [(torch.Generator(), torch.Generator()) for _ in range(batch)]
-        for row, seed in seeds.items():
-            codes, outcomes = np.random.SeedSequence(seed).generate_state(2, np.uint64)
-            self._row_generators[row][0].manual_seed(int(codes))
-            self._row_generators[row][1].manual_seed(int(outcomes))
+        self._streams.seed_rows(seeds, batch=batch)
 
     def fork(self) -> Simulator:
         """Return a simulator of the same models that goes on from the same state on its own, unseeded."""
         other = copy.copy(self)
-        other.generator, other.outcome_generator, other._row_generators = torch.Generator(), torch.Generator(), None
+        other._streams = Streams()
         other._now = copy.deepcopy(self._now)
         return other
 
@@ -226,7 +174,7 @@ class Simulator:
         self._latest = self._latest.clone()
         self._latest[rows] = codes[:, -1]
 
-    def _take_in(self, codes: Codes, actions: ActionsBetween) -> _Past:
+    def _take_in(self, codes: Codes, actions: ActionsBetween) -> Past:
         """Return what is known at the last frame of a past: codes (b t h w), and the actions between them (b t-1).
 
         The expectation model sees every frame; in the dynamics, frames beyond its reach leave no trace.
@@ -241,7 +189,7 @@ class Simulator:
             for i in range(first, last):
                 expectation = None if expectations is None else _frame(expectations, i - first)
                 self._frozen.observe(codes[:, i], actions[:, i], cache, expectation)
-        return _Past(cache, expecting)
+        return Past(cache, expecting)
 
     @torch.inference_mode()
     def step(self, actions: Tensor | np.ndarray) -> FrameCodes:
@@ -271,7 +219,7 @@ class Simulator:
         features = self._advance(actions)
         codes = self._draw(features, rows)
         outcome = self._outcome_of(head, features)
-        uniform = self._random((2,), torch.rand, rows, stream=1).to(codes.device)
+        uniform = self._streams.draw((2,), torch.rand, batch=len(codes), stream=OUTCOMES, rows=rows).to(codes.device)
         reward, terminated = outcome.draw(uniform, threshold=threshold)
         return ImaginedStep(
             codes=codes,
@@ -320,25 +268,9 @@ class Simulator:
         """Return the codes (b h w) of the next frame, drawn from its features (b)."""
         config = self.dynamics.config
         shape = (config.num_patches, config.codes_per_patch, config.codebook_size)
-        noise = self._random(shape, gumbel_noise, rows, stream=0)
+        noise = self._streams.draw(shape, gumbel_noise, batch=len(features), stream=CODES, rows=rows)
         self._latest = self.sampler.sample(features, noise, temperature=self.temperature, top_k=self.top_k)
         return self._latest
-
-    def _random(
-        self, shape: tuple[int, ...], draw: Callable[..., Tensor], rows: np.ndarray | None, *, stream: int
-    ) -> Tensor:
-        """Return random numbers (b ...) of each row's own stream, or of the batch's; zeros for rows that draw none."""
-        assert self._latest is not None
-        batch = len(self._latest)
-        if self._row_generators is None:
-            return draw((batch, *shape), generator=self.outcome_generator if stream else self.generator)
-        if len(self._row_generators) != batch:
-            raise ValueError(f"{len(self._row_generators)} rows have seeds, the batch has {batch}")
-        numbers = torch.zeros(batch, *shape)
-        for row, generators in enumerate(self._row_generators):
-            if rows is None or rows[row]:
-                numbers[row] = draw(shape, generator=generators[stream])
-        return numbers
 
     def imagine(self, frames: Frames, actions: np.ndarray, future_actions: np.ndarray, *, seed: int = 0) -> Imagined:
         """Return the future of `frames` (b t H W 3), with `actions` (b t-1) between them, under `future_actions` (b n).
@@ -389,7 +321,7 @@ class Simulator:
         with autocast(self.tokenizer.device, precision=self.precision):
             return self.tokenizer.encode(frames)
 
-    def _observe(self, codes: FrameCodes, actions: Tensor, past: _Past) -> tuple[Features, _Past]:
+    def _observe(self, codes: FrameCodes, actions: Tensor, past: Past) -> tuple[Features, Past]:
         """Return the features (b) of the frame that follows codes (b h w) under actions (b), and what is known then.
 
         The cache within `past` takes the frame in.
@@ -399,7 +331,7 @@ class Simulator:
             if self._expecting is not None:
                 expectation, expecting = self._expecting.step(past.expecting, actions)
             features = self._frozen.observe(codes, actions, past.cache, expectation)
-        return features, _Past(past.cache, expecting)
+        return features, Past(past.cache, expecting)
 
     def _check_actions(self, actions: Tensor, shape: tuple[int, ...]) -> Tensor:
         count = len(self.action_names)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from ..envs import GameDiedError
 from ..simulator import Simulator
@@ -164,6 +162,4 @@ class Session:
 
 def private_copy(simulator: Simulator) -> Simulator:
     """Return a simulator with the same weights and a state of its own."""
-    mine = copy.copy(simulator)
-    mine.generator = torch.Generator()
-    return mine
+    return simulator.fork()
