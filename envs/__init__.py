@@ -22,10 +22,11 @@ def make_env(
     fit: str | None = None,
     arguments: Mapping[str, Any] | None = None,
     patience: float = 1.0,
+    own_process: bool = True,
 ) -> Game:
     """Return the game `env_id`: "toy", a ViZDoom id, or any Gymnasium environment with rgb_array rendering.
 
-    All but the toy world live in a process of their own, which ends with this one.
+    All but the toy world live in a process of their own, which ends with this one, unless `own_process` is false.
 
     Args:
         env_id: an id, `module:Id`, or `path/to/file.py:Class`.
@@ -46,14 +47,19 @@ def make_env(
         raise ValueError(f"{env_id} takes no keyword arguments, got {', '.join(arguments)}")
     if is_vizdoom(env_id) and fit not in (None, "crop"):
         raise ValueError(f"ViZDoom's frames are the centred square of its screen (fit=crop), got fit={fit}")
-    settings = {"env_id": env_id, "frame_skip": frame_skip, "frame_size": frame_size, "fit": fit, "patience": patience}
+    settings: dict[str, Any] = {
+        "env_id": env_id,
+        "frame_skip": frame_skip,
+        "frame_size": frame_size,
+        "fit": fit,
+        "patience": patience,
+    }
     settings |= {"actions": None if actions is None else list(actions), "arguments": dict(arguments or {})}
-    if env_id == "toy":
+    if env_id == "toy" or not own_process:
         return build(**settings)
     from .remote import RemoteGame
-    from .vizdoom.supervision import remove_leftovers_of
 
-    return RemoteGame(settings, sweep=remove_leftovers_of if is_vizdoom(env_id) else lambda pid: None)
+    return RemoteGame(settings)
 
 
 def remake_env(settings: Mapping[str, Any], *, patience: float = 1.0) -> Game:

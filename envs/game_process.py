@@ -7,12 +7,9 @@ made it, and takes nobody with it when its engine crashes.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import os
-import signal
 import socket
-import sys
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -22,8 +19,7 @@ import numpy as np
 from . import wire
 from .build import build
 from .game import Game, GameDiedError
-
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from .processes import die_with
 
 
 def main(descriptor: int, parent: int) -> None:
@@ -40,7 +36,7 @@ def main(descriptor: int, parent: int) -> None:
             answer = {"settings": dict(game.settings), "frames_per_second": game.frames_per_second}
             wire.send(connection, {**answer, "action_names": list(game.action_names)})
         except Exception as error:  # users' games may fail in any way
-            wire.send(connection, _failure(error, settings["env_id"]))
+            wire.send(connection, failure(error, settings["env_id"]))
         if game is not None:
             try:
                 _serve(game, connection)
@@ -49,21 +45,13 @@ def main(descriptor: int, parent: int) -> None:
                     game.close()
 
 
-def die_with(parent: int) -> None:
-    """Have this process killed when `parent` is."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before prctl could be heard
-        os._exit(1)
-
-
 def _serve(game: Game, connection: socket.socket) -> None:
     while True:
         request, _ = wire.receive(connection)
         try:
             message, frame = _reset(game, request["seed"]) if "seed" in request else _step(game, request["action"])
         except Exception as error:  # users' games may fail in any way
-            wire.send(connection, _failure(error, game.settings["env"]))
+            wire.send(connection, failure(error, game.settings["env"]))
             continue
         if frame is None:
             wire.send(connection, message)
@@ -72,7 +60,7 @@ def _serve(game: Game, connection: socket.socket) -> None:
 
 
 def _reset(game: Game, seed: int) -> tuple[Mapping[str, Any], np.ndarray | None]:
-    _seed_globals(seed)
+    seed_globals(seed)
     seen = game.reset(seed)
     return {"variables": dict(seen.variables), "walls": seen.walls.tolist()}, seen.frame
 
@@ -83,13 +71,13 @@ def _step(game: Game, action: int) -> tuple[Mapping[str, Any], np.ndarray | None
     return {"variables": dict(step.variables), "reward": step.reward, **ends}, step.frame
 
 
-def _seed_globals(seed: int) -> None:
+def seed_globals(seed: int) -> None:
     """Seed the global generators, which users' games draw from although they should not: this process is the game's."""
     importlib.import_module("random").seed(seed)
     getattr(np.random, "seed")(seed % 2**32)  # noqa: B009
 
 
-def _failure(error: Exception, env_id: str) -> dict[str, str]:
+def failure(error: Exception, env_id: str) -> dict[str, str]:
     """Return what went wrong as a message: the user's mistake, the system's trouble, or a dead engine."""
     if os.environ.get("WORLDMODEL_TRACEBACK"):
         traceback.print_exception(error)

@@ -29,6 +29,10 @@ class GymnasiumGame:
         fit: how the picture becomes a square: "squash" (nothing is lost), "pad" or "crop".
         arguments: keyword arguments for the environment.
 
+    Attributes:
+        observation: the environment's own, after the last reset or step.
+        action_values: what each action is in the environment's action space.
+
     Raises:
         ValueError: if the environment cannot be made or drawn, its actions cannot be named, or it has no such action.
     """
@@ -50,6 +54,7 @@ class GymnasiumGame:
         arguments = dict(arguments or {})
         self._env = registry.make(env_id, arguments)
         self._env_id = env_id
+        self.observation: Any = None
         self._is_atari = _is_atari(self._env)
         self._fit = fit
         self._frame_skip = frame_skip
@@ -63,7 +68,7 @@ class GymnasiumGame:
             self._env.close()
             raise error if isinstance(error, ValueError) else ValueError(f"{env_id}: {_said(error)}") from error
         self.action_names = tuple(table)
-        self._actions = list(table.values())
+        self.action_values = list(table.values())
         self.frames_per_second = _frames_per_second(self._env) / frame_skip
         self.settings: Mapping[str, Any] = {
             "env": env_id,
@@ -75,19 +80,19 @@ class GymnasiumGame:
             "screen_size": list(self._screen),
             "own_frame_skip": own_skip,
             "arguments": arguments,
-            "action_values": [_plain(value) for value in self._actions],
+            "action_values": [_plain(value) for value in self.action_values],
         }
 
     def reset(self, seed: int) -> Observation:
         """Start the episode of `seed`."""
-        _, info = self._env.reset(seed=seed)
+        self.observation, info = self._env.reset(seed=seed)
         return Observation(frame=self._frame(), variables=self._variables(info))
 
     def step(self, action: int) -> Step:
         """Repeat `action` `frame_skip` times, or until the episode ends."""
         total, terminated, truncated = 0.0, False, False
         for _ in range(self._frame_skip):
-            _, reward, terminated, truncated, info = self._env.step(self._actions[action])
+            self.observation, reward, terminated, truncated, info = self._env.step(self.action_values[action])
             total += float(reward)
             if terminated or truncated:
                 break

@@ -60,9 +60,9 @@ def make(env_id: str, arguments: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
 def _maker(env_id: str) -> Callable[..., gymnasium.Env[Any, Any]]:
     module, colon, name = env_id.rpartition(":")
     if colon and module.endswith(".py"):
-        return _class_of(_load_file(Path(module)), name, env_id)
+        return _class_of(load_module(module, env_id), name, env_id)
     if colon:
-        _import(module, env_id)
+        load_module(module, env_id)
         env_id = name
     elif env_id not in gymnasium.registry:
         _register_family(env_id)
@@ -93,6 +93,15 @@ def silence_ale() -> None:
     ale.ALEInterface.setLoggerMode(ale.LoggerMode.Error)
 
 
+def load_module(place: str, wanted: str) -> ModuleType:
+    """Return the module `place`, a name (it may lie in the current folder) or a file, from which `wanted` is taken.
+
+    Raises:
+        ValueError: if there is none, or it fails.
+    """
+    return _load_file(Path(place)) if place.endswith(".py") else _import(place, wanted)
+
+
 def _import(module: str, env_id: str) -> ModuleType:
     """Import `module`, which may lie in the current folder."""
     here = str(Path.cwd())
@@ -100,7 +109,7 @@ def _import(module: str, env_id: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except Exception as error:  # the user's own code may fail in any way
-        raise ValueError(f"cannot make {env_id}: importing the module {module!r} failed: {_reason(error)}") from error
+        raise ValueError(f"cannot load {env_id}: the module {module!r} failed: {_reason(error)}") from error
     finally:
         if here in sys.path:
             sys.path.remove(here)

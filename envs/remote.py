@@ -1,4 +1,4 @@
-"""A game that lives in a process of its own, supervised: one that crashes or hangs is a GameDiedError."""
+"""Games in processes of their own, supervised: one that crashes or hangs is a GameDiedError."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import wire
+from .build import is_vizdoom
 from .game import GameDiedError, Observation, Step
+from .processes import process_state
+from .vizdoom.supervision import remove_leftovers_of
 
 CHILD = """
-import json, sys
+import importlib, json, sys
 sys.path[:] = json.loads(sys.argv[1])
 try:
-    from worldmodel.envs.game_process import main
+    main = importlib.import_module(sys.argv[2]).main
 except (ImportError, OSError, MemoryError) as error:
     sys.exit(f"a game's process cannot start: {error or type(error).__name__}")
-main(int(sys.argv[2]), int(sys.argv[3]))
+main(int(sys.argv[3]), int(sys.argv[4]))
 """
 # A game may take its time; one that says nothing for so long hangs. Each is multiplied with the patience.
 START_SECONDS = 90.0
@@ -51,76 +53,65 @@ SURROUNDINGS = {
 ERRORS = {"value": ValueError, "system": OSError, "died": GameDiedError}
 
 
-class RemoteGame:
-    """The game that `settings`, the arguments of `build`, describe, in a process that dies with this one.
+class ChildProcess:
+    """A process that runs `main` of a module of ours, is asked over a socket, and dies with this one.
 
     Args:
-        settings: what the process is to build, as JSON values.
-        sweep: is called with the id of the process when it has ended, to remove what it left.
+        module: whose `main(descriptor, parent)` it runs.
+        name: of the game, for messages.
+        patience: factor on the times after which it counts as hung.
 
     Raises:
-        ValueError: if the game cannot be made like this.
         OSError: if the system cannot start it.
-        GameDiedError: if it died on its start, or hangs.
     """
 
-    def __init__(self, settings: Mapping[str, Any], *, sweep: Callable[[int], None] = lambda pid: None) -> None:
-        self._patience = min(float(settings["patience"]), MAX_PATIENCE)
-        self._sweep = sweep
-        self._name = str(settings["env_id"])
+    def __init__(self, module: str, *, name: str, patience: float) -> None:
+        self.name = name
+        self._patience = min(patience, MAX_PATIENCE)
         self._connection, theirs = socket.socketpair()
         with theirs:
             for end in (self._connection, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
             try:
                 # A child dies with the thread that started it, so that is one that lives as long as this process.
-                self._process = _spawner().submit(_start, theirs.fileno()).result()
+                self._process = _spawner().submit(_start, module, theirs.fileno()).result()
             except BaseException:
                 self._connection.close()
                 raise
         self._poll = select.poll()
         self._poll.register(self._connection, select.POLLIN)
-        try:
-            made, _ = self._ask({**settings, "modules": _modules(self._name)}, START_SECONDS)
-        except BaseException:
-            self.close()
-            raise
-        self.settings: Mapping[str, Any] = made["settings"]
-        self.action_names = tuple(made["action_names"])
-        self.frames_per_second = float(made["frames_per_second"])
 
     @property
     def pid(self) -> int:
         """The id of the game's process."""
         return self._process.pid
 
-    def reset(self, seed: int) -> Observation:
-        """Start the episode of `seed`.
+    def ask(
+        self, request: Mapping[str, Any], seconds: float, *, look: Callable[[], None] = lambda: None
+    ) -> tuple[dict[str, Any], bytearray]:
+        """Send a request and return the answer.
+
+        Args:
+            seconds: after which a silent process hangs; it may say that it is alive.
+            look: is called now and then while it is silent, and may raise to give up.
 
         Raises:
-            GameDiedError: if the game died or hung.
+            GameDiedError: if the process died, was stopped, or hangs.
             ValueError: if the game failed.
+            OSError: if the system refused something to it.
         """
-        answer, content = self._ask({"seed": int(seed)}, RESET_SECONDS)
-        frame = _frame(answer, content)
-        assert frame is not None
-        return Observation(frame=frame, variables=answer["variables"], walls=np.array(answer["walls"]).reshape(-1, 4))
-
-    def step(self, action: int) -> Step:
-        """Do `action_names[action]`.
-
-        Raises:
-            GameDiedError: if the game died or hung.
-            ValueError: if the game failed.
-        """
-        answer, content = self._ask({"action": int(action)}, STEP_SECONDS)
-        return Step(
-            frame=_frame(answer, content),
-            reward=answer["reward"],
-            terminated=answer["terminated"],
-            truncated=answer["truncated"],
-            variables=answer["variables"],
-        )
+        try:
+            wire.send(self._connection, request)
+            while True:
+                deadline = time.monotonic() + seconds * self._patience
+                answer, content = wire.receive(self._connection, lambda end=deadline: self._wait(end, look))  # type: ignore[misc]
+                if answer != wire.ALIVE:
+                    break
+        except wire.ClosedError:
+            raise GameDiedError(f"the game {self.name} died{self._how()}") from None
+        if "error" in answer:
+            raise ERRORS[answer["error"]](answer["text"])
+        return answer, content
 
     def close(self) -> None:
         """End the game's process and remove what it left."""
@@ -134,30 +125,17 @@ class RemoteGame:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._sweep(self.pid)
+        if is_vizdoom(self.name):
+            remove_leftovers_of(self.pid)
 
-    def _ask(self, request: Mapping[str, Any], seconds: float) -> tuple[dict[str, Any], bytearray]:
-        deadline = time.monotonic() + seconds * self._patience
-        try:
-            wire.send(self._connection, request)
-            answer, content = wire.receive(self._connection, lambda: self._wait(deadline, seconds * self._patience))
-        except wire.ClosedError:
-            raise GameDiedError(f"the game {self._name} died{self._how()}") from None
-        if "error" in answer:
-            raise ERRORS[answer["error"]](answer["text"])
-        return answer, content
-
-    def _wait(self, deadline: float, seconds: float) -> None:
-        """Return when there is something to read.
-
-        Raises:
-            GameDiedError: if the process is stopped, or too late.
-        """
+    def _wait(self, deadline: float, look: Callable[[], None]) -> None:
+        """Return when there is something to read."""
         while not self._poll.poll(1000 * LOOK_SECONDS):
+            look()
             if self._is_stopped():
-                raise GameDiedError(f"the game {self._name} was stopped")
+                raise GameDiedError(f"the game {self.name} was stopped")
             if time.monotonic() > deadline:
-                raise GameDiedError(f"the game {self._name} hung: no answer in {seconds:.0f} s")
+                raise GameDiedError(f"the game {self.name} hung: it says nothing any more")
 
     def _is_stopped(self) -> bool:
         return process_state(self.pid) == "T"
@@ -171,12 +149,66 @@ class RemoteGame:
         return f" of {signal.Signals(-code).name}" if code < 0 else f" with exit code {code}"
 
 
-def process_state(pid: int) -> str:
-    """Return the letter of a process's state (T is stopped, Z ended), or nothing where it cannot be known."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return ""
+class RemoteGame:
+    """The game that `settings`, the arguments of `build`, describe, in a process of its own.
+
+    Args:
+        settings: what the process is to build, as JSON values.
+
+    Raises:
+        ValueError: if the game cannot be made like this.
+        OSError: if the system cannot start it.
+        GameDiedError: if it died on its start, or hangs.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        name = str(settings["env_id"])
+        self._child = ChildProcess("worldmodel.envs.game_process", name=name, patience=float(settings["patience"]))
+        try:
+            made, _ = self._child.ask({**settings, "modules": modules_of(name)}, START_SECONDS)
+        except BaseException:
+            self.close()
+            raise
+        self.settings: Mapping[str, Any] = made["settings"]
+        self.action_names = tuple(made["action_names"])
+        self.frames_per_second = float(made["frames_per_second"])
+
+    @property
+    def pid(self) -> int:
+        """The id of the game's process."""
+        return self._child.pid
+
+    def reset(self, seed: int) -> Observation:
+        """Start the episode of `seed`.
+
+        Raises:
+            GameDiedError: if the game died or hung.
+            ValueError: if the game failed.
+        """
+        answer, content = self._child.ask({"seed": int(seed)}, RESET_SECONDS)
+        frame = _frame(answer, content)
+        assert frame is not None
+        return Observation(frame=frame, variables=answer["variables"], walls=np.array(answer["walls"]).reshape(-1, 4))
+
+    def step(self, action: int) -> Step:
+        """Do `action_names[action]`.
+
+        Raises:
+            GameDiedError: if the game died or hung.
+            ValueError: if the game failed.
+        """
+        answer, content = self._child.ask({"action": int(action)}, STEP_SECONDS)
+        return Step(
+            frame=_frame(answer, content),
+            reward=answer["reward"],
+            terminated=answer["terminated"],
+            truncated=answer["truncated"],
+            variables=answer["variables"],
+        )
+
+    def close(self) -> None:
+        """End the game's process and remove what it left."""
+        self._child.close()
 
 
 @cache
@@ -184,9 +216,10 @@ def _spawner() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="game-spawner")
 
 
-def _start(descriptor: int) -> subprocess.Popen[bytes]:
+def _start(module: str, descriptor: int) -> subprocess.Popen[bytes]:
     paths = [path or os.getcwd() for path in sys.path]
-    words = [sys.executable, "-P", "-W", "ignore", "-c", CHILD, json.dumps(paths), str(descriptor), str(os.getpid())]
+    words = [sys.executable, "-P", "-W", "ignore", "-c", CHILD, json.dumps(paths), module]
+    words += [str(descriptor), str(os.getpid())]
     return subprocess.Popen(
         words,
         stdin=subprocess.DEVNULL,
@@ -197,7 +230,7 @@ def _start(descriptor: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _modules(env_id: str) -> list[str]:
+def modules_of(env_id: str) -> list[str]:
     """Return the module whose import registers `env_id`, where this process knows it from such a one."""
     gymnasium = sys.modules.get("gymnasium")
     spec = gymnasium.registry.get(env_id) if gymnasium is not None else None

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..envs import Game, GameDiedError
+from ..envs import GameDiedError
 from .config import CollectConfig
 from .crew import ATTEMPTS, Crew
 from .lock import locked
@@ -22,6 +22,7 @@ from .manifest import (
     write_info,
 )
 from .memory import check_workers
+from .recording import Recorder, make_recorder
 
 STATEMENTS = {"world"}  # settings that say something of a game and change no frame; older data sets lack them
 
@@ -71,13 +72,14 @@ def collect(
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     check_workers(workers)
-    game, info = _start(config)
-    with closing(game), locked(path):
+    recorder = _start(config)
+    with closing(recorder), locked(path):
+        info = recorder.info
         records = _open(path, info)
         on_start(records)
         if goal.is_reached(records):
             return
-        with Crew(config, path, info=info, first=len(records), game=game, workers=workers) as crew:
+        with Crew(config, path, info=info, first=len(records), recorder=recorder, workers=workers) as crew:
             for record in crew.records():
                 append_record(path, record)
                 records.append(record)
@@ -87,32 +89,14 @@ def collect(
         _remove_unlisted(path, records)
 
 
-def _start(config: CollectConfig) -> tuple[Game, DatasetInfo]:
-    """Return the first game, started anew if it dies, and what a data set recorded from it says about itself."""
+def _start(config: CollectConfig) -> Recorder:
+    """Return the first recorder, started anew if its game dies."""
     for attempt in range(ATTEMPTS):
-        game = None
         try:
-            game = config.make_game(patience=2.0**attempt)
-            return game, describe(config, game)
-        except BaseException as error:
-            if game is not None:
-                game.close()
-            if not isinstance(error, GameDiedError):
-                raise
+            return make_recorder(config, patience=2.0**attempt)
+        except GameDiedError as error:
             died = error
     raise GameDiedError(f"the game died {ATTEMPTS} times at its start: {died}")
-
-
-def describe(config: CollectConfig, game: Game) -> DatasetInfo:
-    """Return what a data set recorded from `game` says about itself."""
-    return DatasetInfo(
-        settings=game.settings,
-        frames_per_second=game.frames_per_second,
-        variables=tuple(game.reset(config.episode_seed(0)).variables),
-        policy=config.policy,
-        split=config.split,
-        seed=config.seed,
-    )
 
 
 def _open(path: Path, info: DatasetInfo) -> list[EpisodeRecord]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,11 +42,12 @@ def play_episode(game: Game, seed: int, *, policy: str, policy_seed: int) -> Ite
         np.random.default_rng([policy_seed, seed]),
         walls=first.walls,
         frame_skip=game.settings["frame_skip"],
+        game=game,
     )
     moment = Moment(frame=first.frame, variables=first.variables)
     yield moment
     for shown in range(2, MAX_FRAMES + 1):
-        action = player.act(moment.variables)
+        action = player.act(moment.variables, frame=moment.frame)
         step = game.step(action)
         moment = Moment(
             frame=step.frame,
@@ -64,12 +65,17 @@ def play_episode(game: Game, seed: int, *, policy: str, policy_seed: int) -> Ite
 def record_episode(game: Game, seed: int, *, policy: str, policy_seed: int) -> Episode:
     """Return the episode of `seed` as `policy` plays it.
 
-    A last step that shows no frame is the episode's final action.
-
     Raises:
         GameDiedError: if the game died.
     """
-    moments = list(play_episode(game, seed, policy=policy, policy_seed=policy_seed))
+    return to_episode(list(play_episode(game, seed, policy=policy, policy_seed=policy_seed)), seed)
+
+
+def to_episode(moments: Sequence[Moment], seed: int) -> Episode:
+    """Return the episode of `seed` that these moments are.
+
+    A last step that shows no frame is the episode's final action.
+    """
     shown = [moment for moment in moments if moment.frame is not None]
     final = moments[-1] if moments[-1].frame is None else None
     return Episode(

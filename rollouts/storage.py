@@ -86,21 +86,26 @@ class EpisodeEncoder:
         Raises:
             OSError: if it cannot be written; nothing is left of it.
         """
+        record, content = self.encode(terminated=terminated, truncated=truncated)
+        write_atomically(path / record.file, content)
+        return record
+
+    def encode(self, *, terminated: bool, truncated: bool) -> tuple[EpisodeRecord, memoryview]:
+        """Return the manifest line of the episode, and the content of its file."""
         self._flush(terminated=terminated, truncated=truncated)
         assert self._writer is not None
         self._writer.close()
         content = memoryview(self._stream.getvalue())
-        file = path / episode_file(self._index)
-        write_atomically(file, content)
-        return EpisodeRecord(
+        record = EpisodeRecord(
             index=self._index,
-            file=file.name,
+            file=episode_file(self._index),
             frames=self._rows,
             seed=self._seed,
             terminated=terminated,
             truncated=truncated,
             sha256=hashlib.sha256(content).hexdigest(),
         )
+        return record, content
 
     def _open(self, first: np.ndarray) -> None:
         height, width, _ = first.shape

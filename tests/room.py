@@ -96,7 +96,7 @@ class RoomGame:
 class RoomConfig(CollectConfig):
     """Records the room, whatever is named."""
 
-    def make_game(self, *, patience: float = 1.0) -> Game:
+    def make_game(self, *, patience: float = 1.0, own_process: bool = True) -> Game:
         return RoomGame(self)
 
 

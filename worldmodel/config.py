@@ -253,6 +253,7 @@ class TrainingConfig:
     gradient_clip: float = 1.0
     ema_decay: float = 0.999  # of the weights that are saved
     precision: str = "auto"  # "auto", "float32" or "bfloat16"
+    change_weight: float = 20.0  # of a tokenizer's error at pixels that differ from the frame before; 1 is even
     learned_map: str = "auto"  # "yes", "no", or "auto": if the data set says that its world repeats
     map_share: float = 0.35  # of the minutes, for the learned map before all the rest
     train_map: bool = False  # further, where the checkpoint that a run starts from has one already
@@ -268,6 +269,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "minutes", "batch", "clip", "learning_rate", "log_every_steps", "map_steps")
+        require_positive(self, "change_weight")
         if self.learned_map not in {"auto", "yes", "no"}:
             raise ValueError(f"learned_map must be auto, yes or no, got {self.learned_map!r}")
         if not 0 < self.map_share < 1:

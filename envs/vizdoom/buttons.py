@@ -46,12 +46,21 @@ def canonical(name: str, available: Collection[str]) -> str:
             raise ValueError(f"no action named {part!r}{hint} (this game knows: {', '.join([NOOP, *available])})")
     if len(set(parts)) != len(parts):
         raise ValueError(f"action {name!r} presses a button twice")
-    return "+".join(sorted(parts, key=[NOOP, *BUTTONS].index))
+    order = [NOOP, *BUTTONS]
+    return "+".join(sorted(parts, key=lambda part: (order.index(part), "") if part in order else (len(order), part)))
 
 
 def default_actions(buttons: Collection[str]) -> tuple[str, ...]:
-    """Return the default actions of a game that has the engine buttons `buttons`."""
-    return tuple(name for name in DEFAULT_ACTIONS if all(BUTTONS[part] in buttons for part in _parts(name)))
+    """Return the default actions of a game that has the engine buttons `buttons`: the usual ones, or one a button."""
+    usual = tuple(name for name in DEFAULT_ACTIONS if all(BUTTONS[part] in buttons for part in _parts(name)))
+    return usual if len(usual) > 1 else (NOOP, *button_names(buttons))
+
+
+def button_names(buttons: Collection[str]) -> dict[str, str]:
+    """Return name -> engine button of what can be pressed: `select_weapon1` is SELECT_WEAPON1; no analogue ones."""
+    usual = {name: button for name, button in BUTTONS.items() if button in buttons}
+    other = {button.lower(): button for button in buttons if button not in BUTTONS.values() and "DELTA" not in button}
+    return usual | other
 
 
 def choose_actions(names: Sequence[str] | None, buttons: Collection[str]) -> tuple[str, ...]:
@@ -62,8 +71,7 @@ def choose_actions(names: Sequence[str] | None, buttons: Collection[str]) -> tup
     """
     if names is None:
         return default_actions(buttons)
-    available = [name for name, button in BUTTONS.items() if button in buttons]
-    chosen = tuple(canonical(name, available) for name in names)
+    chosen = tuple(canonical(name, button_names(buttons)) for name in names)
     if len(set(chosen)) != len(chosen) or not chosen:
         raise ValueError(f"actions must be at least one name, each once, got {', '.join(names) or 'none'}")
     return chosen
@@ -71,7 +79,8 @@ def choose_actions(names: Sequence[str] | None, buttons: Collection[str]) -> tup
 
 def presses(name: str, buttons: Sequence[str]) -> list[int]:
     """Return which of the engine's `buttons` the action `name` holds down, as 0 or 1 in their order."""
-    held = {BUTTONS[part] for part in _parts(name)}
+    known = button_names(buttons)
+    held = {known[part] for part in _parts(name)}
     return [int(button in held) for button in buttons]
 
 

@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import gymnasium
 import numpy as np
 import vizdoom
 import vizdoom.gymnasium_wrapper  # registers the ids
-from gymnasium.envs.registration import EnvSpec
 
 from ..game import GameDiedError, Observation, Step
 from .buttons import choose_actions, presses
@@ -36,11 +36,19 @@ START_SECONDS = 30.0
 STEP_SECONDS = 2.0  # a step takes 1 ms; a busy machine may take 100
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """What is played: its name, and the options of its configuration, among them the file."""
+
+    id: str
+    kwargs: Mapping[str, Any]
+
+
 class VizdoomGame:
     """One engine process, in a private directory, watched, and gone when this process is.
 
     Args:
-        spec: the Gymnasium specification, which names the scenario: `gymnasium.spec("VizdoomMyWayHome-v1")`.
+        spec: the scenario: `find("VizdoomMyWayHome-v1")`.
         frame_skip: game tics an action lasts.
         frame_size: side of the frames: 256, 128, 64 or 32.
         actions: action names; None is every usual action that the scenario's buttons allow.
@@ -53,7 +61,7 @@ class VizdoomGame:
 
     def __init__(
         self,
-        spec: EnvSpec,
+        spec: Scenario,
         *,
         frame_skip: int = 4,
         frame_size: int = 128,
@@ -167,23 +175,36 @@ def _walls(state: vizdoom.GameState) -> np.ndarray:
     return np.array([[line.x1, line.y1, line.x2, line.y2] for line in lines]).reshape(-1, 4)
 
 
-def find(env_id: str) -> EnvSpec:
-    """Return the specification of a ViZDoom id.
+def find(env_id: str) -> Scenario:
+    """Return the specification of a ViZDoom id, or of the scenario that a configuration file (`my.cfg`) describes.
 
     Raises:
         ValueError: if there is none; the nearest is suggested.
     """
+    if env_id.endswith(".cfg"):
+        if not Path(env_id).is_file():
+            raise ValueError(f"no file {env_id}: a scenario of your own is named by its .cfg, beside its .wad")
+        return Scenario(id=env_id, kwargs={"scenario_config_file": str(Path(env_id).resolve())})
     if env_id not in gymnasium.registry:
         near = difflib.get_close_matches(env_id, [name for name in gymnasium.registry if "Vizdoom" in name], n=1)
         raise ValueError(f"no environment named {env_id!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    return gymnasium.spec(env_id)
+    return Scenario(id=env_id, kwargs=gymnasium.spec(env_id).kwargs)
 
 
-def _configure(spec: EnvSpec) -> vizdoom.DoomGame:
+def _configure(spec: Scenario) -> vizdoom.DoomGame:
     """Return an engine that is configured for the scenario of `spec`, not yet started."""
     options = {key: value for key, value in spec.kwargs.items() if key != "max_buttons_pressed"}
     engine = vizdoom.DoomGame()
-    engine.load_config(os.path.join(vizdoom.scenarios_path, options.pop("scenario_config_file")))
+    file = os.path.join(vizdoom.scenarios_path, options.pop("scenario_config_file"))
+    try:
+        if not engine.load_config(file):
+            raise ValueError(f"{file} has lines that ViZDoom does not understand (it named them above)")
+    except vizdoom.FileDoesNotExistException as error:
+        raise ValueError(f"{file}: {error}") from error
+    if not Path(engine.get_doom_scenario_path()).is_file():
+        raise ValueError(f"{file} names the scenario {engine.get_doom_scenario_path() or 'nowhere'}, which is no file")
+    if not engine.get_available_buttons():
+        raise ValueError(f"{file} names no available_buttons")
     if options:
         engine.set_config(options)
     engine.set_window_visible(False)

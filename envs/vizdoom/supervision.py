@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..remote import process_state
+from ..processes import process_state
 
 PREFIX = "worldmodel-engine-"
 SHARED_MEMORY = Path("/dev/shm")

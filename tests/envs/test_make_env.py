@@ -17,7 +17,7 @@ from worldmodel.envs import make_env
         ("Cartpole-v1", "did you mean 'CartPole-v1'"),
         ("toi", "did you mean 'toy'"),
         ("", "no environment named ''"),
-        ("no_such_module:Env-v0", "cannot make no_such_module:Env-v0"),
+        ("no_such_module:Env-v0", "cannot load no_such_module:Env-v0"),
     ],
 )
 def test_unknown_environments_are_refused_with_the_nearest(env_id: str, message: str) -> None:

@@ -10,14 +10,24 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from worldmodel.envs import Game, GameDiedError, make_env
-from worldmodel.envs.remote import RemoteGame
+from worldmodel.envs import Game, GameDiedError
 from worldmodel.envs.vizdoom import supervision
-from worldmodel.rollouts import CollectConfig, EpisodeDataset, EpisodeRecord, Goal, collect, crew, measure, memory
+from worldmodel.rollouts import (
+    CollectConfig,
+    EpisodeDataset,
+    EpisodeRecord,
+    Goal,
+    collect,
+    crew,
+    measure,
+    memory,
+    recording,
+)
 
 TOY = CollectConfig(env="toy", frame_size=16, frame_skip=1)
 MAZE = CollectConfig(frame_size=32, frame_skip=16)  # short episodes
@@ -120,7 +130,7 @@ def test_game_that_always_dies_is_one_error(tmp_path: Path, monkeypatch: pytest.
     def die(*_: object, **__: object) -> None:
         raise GameDiedError("the engine died")
 
-    monkeypatch.setattr(crew, "play_episode", die)
+    monkeypatch.setattr(recording, "play_episode", die)
     with pytest.raises(GameDiedError, match="died 6 times in episode 0: the engine died"):
         collect(TOY, tmp_path, goal=Goal(episodes=2))
 
@@ -129,7 +139,7 @@ def test_first_game_is_started_again_too(tmp_path: Path, monkeypatch: pytest.Mon
     """A game that dies at its start is replaced before a worker has begun; one that always dies is one error."""
     real, left = CollectConfig.make_game, iter([True, True, False])
 
-    def make(config: CollectConfig, *, patience: float = 1.0) -> Game:
+    def make(config: CollectConfig, *, patience: float = 1.0, own_process: bool = True) -> Game:
         if next(left, False):
             raise GameDiedError("the engine died")
         return real(config, patience=patience)
@@ -206,6 +216,7 @@ def read(file: str) -> str:
 RECORD = """
 import sys
 from pathlib import Path
+from typing import Any
 from worldmodel.rollouts import CollectConfig, Goal, collect
 collect(CollectConfig(frame_size=32, frame_skip=16), Path(sys.argv[1]), goal=Goal(episodes=18), workers=2)
 """
@@ -238,13 +249,13 @@ def test_killed_recording_loses_nothing_and_leaves_no_engine(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_killed_and_stopped_engines_do_not_change_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Games and engines that are killed or stopped again and again are replaced; the data is an undisturbed run's."""
-    games: list[RemoteGame] = []
+    games: list[recording.RemoteRecorder] = []
 
-    def make_watched(*args: object, **kwargs: object) -> object:
-        games.append(make_env(*args, **kwargs))  # type: ignore[arg-type]
+    def make_watched(*args: Any, **kwargs: Any) -> recording.RemoteRecorder:
+        games.append(recording.RemoteRecorder(*args, **kwargs))
         return games[-1]
 
-    monkeypatch.setattr("worldmodel.rollouts.config.make_env", make_watched)
+    monkeypatch.setattr(crew, "make_recorder", make_watched)
     over, hits = threading.Event(), 0
 
     def disturb() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..envs import Game
 from ..rollouts import Episode
-from ..rollouts.recorder import Moment
+from ..rollouts.recorder import Moment, to_episode
 from ..sources import Context
 from ..truth import open_game, replay
 
@@ -94,7 +95,9 @@ class RealGame:
             )
         self._rewind()
         self.follow(actions)
-        return game, _to_episode(moments, self.origin.seed)
+        if not moments[-1].terminated:  # play was cut off here
+            moments[-1] = replace(moments[-1], truncated=True)
+        return game, to_episode(moments, self.origin.seed)
 
     def close(self) -> None:
         """End the engine; `follow` starts another."""
@@ -124,18 +127,3 @@ class RealGame:
         if name not in names:
             raise ValueError(f"the real game has no action {name!r} (it has: {', '.join(names)})")
         return names.index(name)
-
-
-def _to_episode(moments: Sequence[Moment], seed: int) -> Episode:
-    """Return the episode of `moments`; what was cut off by the end of play is truncated."""
-    shown = [moment for moment in moments if moment.frame is not None]
-    last = moments[-1]
-    return Episode(
-        frames=np.stack([moment.frame for moment in shown if moment.frame is not None]),
-        actions=np.array([moment.action for moment in shown[1:]], dtype=np.int64),
-        rewards=np.array([moment.reward for moment in shown[1:]], dtype=np.float32),
-        terminated=last.terminated,
-        truncated=not last.terminated,
-        variables={name: np.array([moment.variables[name] for moment in shown]) for name in shown[0].variables},
-        seed=seed,
-    )

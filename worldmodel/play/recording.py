@@ -73,10 +73,13 @@ class VideoRecording:
             self._pending.result()
 
 
-def draw(films: Sequence[tuple[str, np.ndarray]], action: str | None) -> np.ndarray:
-    """Return the pictures of `films` (view, uint8 (H, W, 3)) side by side, each under its name: uint8 (H, W, 3)."""
+def draw(films: Sequence[tuple[str, np.ndarray]], action: str | None, *, side: int = SIDE) -> np.ndarray:
+    """Return the pictures of `films` (view, uint8 (H, W, 3)) side by side, each under its name: uint8 (H, W, 3).
+
+    A picture is enlarged by whole pixels to at most `side`.
+    """
     height, width = films[0][1].shape[:2]
-    scale = max(1, SIDE // height)
+    scale = max(1, side // height)
     step = width * scale + MARGIN
     size = (MARGIN + step * len(films), HEADER + height * scale + MARGIN)
     canvas = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), DARK.background)

@@ -132,3 +132,22 @@ def test_engine_killed_while_it_starts_is_started_again() -> None:
         assert game.reset(0).frame.any()
     thread.join()
     assert killed.is_set()
+
+
+def test_a_scenario_of_ones_own(tmp_path: Path) -> None:
+    """A .cfg with its .wad beside it is a game; without the wad, or with lines that mean nothing, it is one line."""
+    import vizdoom
+
+    scenarios = Path(vizdoom.scenarios_path)
+    (tmp_path / "my.wad").write_bytes((scenarios / "basic.wad").read_bytes())
+    text = "doom_scenario_path = my.wad\navailable_buttons = { ATTACK SELECT_WEAPON1 }\nepisode_timeout = 40\n"
+    (tmp_path / "my.cfg").write_text(text)
+    with closing(make_env(str(tmp_path / "my.cfg"), frame_size=32, actions=["noop", "select_weapon1+attack"])) as game:
+        assert game.action_names == ("noop", "attack+select_weapon1")
+        assert game.reset(0).frame.any()
+        assert game.step(1).frame is not None
+    (tmp_path / "bad.cfg").write_text(text.replace("my.wad", "none.wad"))
+    (tmp_path / "odd.cfg").write_text(text.replace("ATTACK", "ATTCK"))
+    for file, message in (("bad", "is no file"), ("odd", "does not understand"), ("missing", "no file")):
+        with pytest.raises(ValueError, match=message):
+            make_env(str(tmp_path / f"{file}.cfg"))

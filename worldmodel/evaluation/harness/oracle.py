@@ -1,4 +1,7 @@
-"""The real engine, replayed to where a clip's context ends: it shows what any action would really have led to."""
+"""The real engine, replayed to where a clip's context ends: it shows what any action would really have led to.
+
+Any game that replays will do: it is believed only where it shows every recorded frame again, from its first on.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ class Oracle:
     def __init__(self, dataset: EpisodeDataset) -> None:
         self._dataset = dataset
         self._game = open_game(dataset.info.settings)
+        self._checked: set[tuple[int, int]] = set()  # clips up to whose context every frame was found again
 
     def __call__(self, clips: Clips, future: np.ndarray, *, context: int, seed: int = 0) -> np.ndarray:
         """Return uint8 (b n H W 3), what really follows.
@@ -35,14 +39,19 @@ class Oracle:
     def future(self, clip: Clips, actions: np.ndarray | Sequence[int], *, context: int) -> np.ndarray:
         """Return uint8 (n H W 3) for a single clip, (b) = 1."""
         ((episode, start),) = clip.places
-        recorded = self._dataset.actions(episode)
+        last = start + context - 1
         origin = Origin(
             settings=self._dataset.info.settings,
             seed=self._dataset.records[episode].seed,
-            actions=recorded[: start + context - 1],
+            actions=self._dataset.actions(episode)[:last],
         )
         names = [self._dataset.info.action_names[action] for action in actions]
-        return real_future(self._game, origin, clip.frames[0, :context], names)
+        if (episode, last) in self._checked:
+            return real_future(self._game, origin, clip.frames[0, :context], names)
+        # The first time every frame since the game began is compared with the recording, not those of the clip alone.
+        found = real_future(self._game, origin, self._dataset.frames(episode, 0, last + 1), names)
+        self._checked.add((episode, last))
+        return found
 
     def every_future(self, clip: Clips, *, context: int, steps: int) -> np.ndarray | None:
         """Return uint8 (a n H W 3): each action held for `steps` steps; None where the game ends on the way."""

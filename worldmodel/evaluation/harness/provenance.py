@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ...checkpoint import read_index
+from .source import source as source
 from .subject import Recordings, Subject
 from .tokenizer_alone import TokenizerSubject, about_checkpoint
 
@@ -68,10 +69,17 @@ def checkpoint(directory: Path, subject: Subject | TokenizerSubject) -> dict[str
         "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
         "tokenizer": simulator.tokenizer.fingerprint(),
         "order": simulator.dynamics.config.order,
+        "map": subject.without_map is not None,
+        "bytes": size(directory),
         "parameters": {
             name: sum(parameter.numel() for parameter in model.parameters()) for name, model in models.items()
         },
     }
+
+
+def size(directory: Path) -> int:
+    """Return the bytes of a checkpoint's files, those of its parts in folders below included."""
+    return sum(file.stat().st_size for file in directory.rglob("*") if file.suffix in (".safetensors", ".json"))
 
 
 def data(subject: Recordings) -> dict[str, Any]:

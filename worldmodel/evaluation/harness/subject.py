@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ import torch
 
 from ...rollouts import EpisodeDataset
 from ...simulator import Simulator
-from ...types import NO_ACTION
+from ...types import NO_ACTION, Codes
 from .clips import Clips, draw_clips
+from .imagined import ImaginedCodes, identity_of
 
 CLIPS_AT_ONCE = 8
 
@@ -39,6 +41,10 @@ class Recordings:
         if self.context < 1:
             raise ValueError(f"context must be at least 1 frame, got {self.context}")
 
+    def few(self, number: int) -> int:
+        """Return how many of so many clips or videos are asked about: a quick look takes a tenth, at least two."""
+        return max(2, number // 10) if self.quick else number
+
     def clips(self, horizon: int, *, number: int | None = None) -> Clips:
         """Return clips of the context and `horizon` frames after it, the same ones every time."""
         return draw_clips(self.dataset, frames=self.context + horizon, number=number or self.num_clips, seed=self.seed)
@@ -46,9 +52,15 @@ class Recordings:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject(Recordings):
-    """A world model, held-out recordings, and how thoroughly the one is asked about the other."""
+    """A world model, held-out recordings, and how thoroughly the one is asked about the other.
+
+    Args:
+        simulator: the model as it is used.
+        without_map: the same checkpoint with its learned map switched off; None where it has no map.
+    """
 
     simulator: Simulator
+    without_map: Simulator | None = None
 
     def __post_init__(self) -> None:
         """Refuse recordings of another game than the one the model has learned.
@@ -63,9 +75,56 @@ class Subject(Recordings):
                 raise ValueError(f"{self.dataset.path} has {name} {asked}, the model was trained with {known}")
         super().__post_init__()
 
+    @functools.cached_property
+    def simulators(self) -> dict[str, Simulator]:
+        """The rows of a table that are a model's: "model", and "without_map" where it has one."""
+        found = {"model": self.simulator}
+        return found if self.without_map is None else found | {"without_map": self.without_map}
+
+    @functools.cached_property
+    def conditional(self) -> dict[str, Conditional]:
+        """The rows that are a model's as imaginers. What they imagine is kept where there is a cache."""
+        return {row: Conditional(simulator, kept=self._kept(simulator)) for row, simulator in self.simulators.items()}
+
+    @functools.cached_property
+    def unconditional(self) -> Unconditional:
+        """The model without actions. What it imagines is kept where there is a cache."""
+        return Unconditional(self.simulator, kept=self._kept(self.simulator))
+
+    def imaginers(self) -> dict[str, Imaginer]:
+        """Return the rows of every table of imagined video: the models, the model without actions, and copy-last."""
+        return {**self.conditional, "no_actions": self.unconditional, "copy_last": copy_last}
+
+    def _kept(self, simulator: Simulator) -> ImaginedCodes | None:
+        return ImaginedCodes(self.cache / "imagined", identity_of(simulator)) if self.cache else None
+
+    def wrong_actions(self, clips: Clips) -> np.ndarray:
+        """Return for each action of clips another one of the game's, drawn uniformly: int64 (b t-1), the same ones
+        every time; a game of a single action has no other.
+        """
+        number = len(self.dataset.info.action_names)
+        rng = np.random.default_rng(self.seed)
+        wrong: np.ndarray = (clips.actions + rng.integers(1, max(2, number), clips.actions.shape)) % number
+        return wrong
+
     def rehearse(self) -> None:
         """Do what is done most, for nothing: to be timed."""
         self.simulator.warm_up()
+
+
+def without_map(simulator: Simulator) -> Simulator | None:
+    """Return the same models with the learned map switched off; None where there is no map, or it is off already."""
+    if not simulator.use_map:
+        return None
+    return Simulator(
+        simulator.tokenizer,
+        simulator.dynamics,
+        simulator.learned_map,
+        use_map=False,
+        temperature=simulator.temperature,
+        top_k=simulator.top_k,
+        precision=simulator.precision,
+    )
 
 
 class Imaginer(Protocol):
@@ -76,28 +135,41 @@ class Imaginer(Protocol):
 
 
 class Conditional:
-    """The world model, told the actions.
+    """The world model, given the actions.
 
     Where one context is given several times in a row, under other actions or with other noise, it is taken in once.
     """
 
-    def __init__(self, simulator: Simulator) -> None:
+    def __init__(self, simulator: Simulator, *, kept: ImaginedCodes | None = None) -> None:
         self.simulator = simulator
+        self.kept = kept
         self._begun: tuple[bytes, Simulator] | None = None  # the context last given, and who has taken it in
 
     def __call__(self, clips: Clips, future: np.ndarray, *, context: int, seed: int) -> np.ndarray:
         """Return uint8 (b n H W 3)."""
+        codes = self.codes(clips, future, context=context, seed=seed)
+        return np.concatenate([self.simulator.decode(codes[part]) for part in slices(len(codes))])
+
+    def codes(self, clips: Clips, future: np.ndarray, *, context: int, seed: int) -> Codes:
+        """Return the codes of what is imagined (b n h w)."""
         parts = []
         for part in slices(len(clips.frames)):
             some = clips[part]
             known = some.actions[:, : context - 1]
             parts.append(self._imagine(some.frames[:, :context], known, future[part], seed=seed + part.start))
-        return np.concatenate(parts)
+        return torch.cat(parts)
 
-    def _imagine(self, past: np.ndarray, known: np.ndarray, asked: np.ndarray, *, seed: int) -> np.ndarray:
+    def _imagine(self, past: np.ndarray, known: np.ndarray, asked: np.ndarray, *, seed: int) -> Codes:
+        if self.kept is None:
+            return self._codes(past, known, asked, seed=seed)
+        named = b"".join([part.tobytes() for part in (past, known, asked)] + [f"{past.shape} {seed}".encode()])
+        codes = self.kept.take(named, lambda: self._codes(past, known, asked, seed=seed))
+        return codes.to(self.simulator.dynamics.device)
+
+    def _codes(self, past: np.ndarray, known: np.ndarray, asked: np.ndarray, *, seed: int) -> Codes:
         simulator = self._after(past, known).fork()
         simulator.seed(seed)
-        return simulator.decode(torch.stack([simulator.step(asked[:, i]) for i in range(asked.shape[1])], dim=1))
+        return torch.stack([simulator.step(asked[:, i]) for i in range(asked.shape[1])], dim=1)
 
     def _after(self, past: np.ndarray, known: np.ndarray) -> Simulator:
         """Return a simulator that has taken in a context."""
@@ -110,9 +182,9 @@ class Conditional:
 
 
 class Unconditional(Conditional):
-    """The same world model, told no action at all."""
+    """The same world model, given no action at all."""
 
-    def _imagine(self, past: np.ndarray, known: np.ndarray, asked: np.ndarray, *, seed: int) -> np.ndarray:
+    def _imagine(self, past: np.ndarray, known: np.ndarray, asked: np.ndarray, *, seed: int) -> Codes:
         return super()._imagine(past, np.full_like(known, NO_ACTION), np.full_like(asked, NO_ACTION), seed=seed)
 
 

@@ -1,4 +1,4 @@
-"""A tokenizer, or a VAE, without a dynamics as what is evaluated: it can be asked one question."""
+"""A tokenizer, or a VAE, without a dynamics as what is evaluated: it can be asked some questions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...tokenizer.model import Tokenizer
 from ...tokenizer.vae import VAE
 from .subject import Recordings
 
-PARTS = ("tokenizer",)
+QUESTIONS = ("tokenizer", "objects")
 MODELS: dict[str, type[Tokenizer] | type[VAE]] = {"tokenizer": Tokenizer, "vae": VAE}  # by the kind of checkpoint
 
 

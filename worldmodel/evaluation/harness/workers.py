@@ -1,7 +1,7 @@
-"""Processes that ask several parts at once: each is given the longest part that is left, and tells how it goes.
+"""Processes that ask several questions at once: each is given the longest one that is left, and tells how it goes.
 
 An answer travels through the file that keeps it, so what is finished is kept whatever happens to a process or to this
-one. A process that dies takes the part with it that it was asking; another one goes on with what is left.
+one. A process that dies takes the question with it that it was asking; another one goes on with what is left.
 """
 
 from __future__ import annotations
@@ -16,12 +16,24 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from .run import Answer, AskError, OnProgress, Question, ask
+from .run import AskError, Kept, OnProgress, Question, ask
 from .subject import Subject
 from .tokenizer_alone import TokenizerSubject
 
-# Parts by how long they take, the longest first; whoever is not in it comes before them, in case.
-LONGEST_FIRST = ("fidelity", "control", "stability", "indistinguishability", "likelihood", "tokenizer", "strips")
+# Questions by how long they take, the longest first; whoever is not in it comes before them, in case.
+LONGEST_FIRST = (
+    "fidelity",
+    "stability",
+    "control",
+    "idle",
+    "likelihood",
+    "there_and_back",
+    "indistinguishability",
+    "full_circle",
+    "tokenizer",
+    "changes",
+    "strips",
+)
 THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # of each process, whatever this one has
 
 MakeSubject = Callable[[], Subject | TokenizerSubject]
@@ -49,9 +61,7 @@ class Workers:
         self._number = number
         self._workers: list[_Worker] = []
 
-    def ask(
-        self, questions: Sequence[Question], on_progress: OnProgress
-    ) -> Iterator[tuple[Question, Answer | AskError]]:
+    def ask(self, questions: Sequence[Question], on_progress: OnProgress) -> Iterator[tuple[Question, Kept | AskError]]:
         """Yield each question with its answer, or why there is none, as they come.
 
         No process is left when this ends, in whatever way.
@@ -82,7 +92,7 @@ class Workers:
 
 
 def _rank(question: Question) -> int:
-    return LONGEST_FIRST.index(question.part) if question.part in LONGEST_FIRST else -1
+    return LONGEST_FIRST.index(question.name) if question.name in LONGEST_FIRST else -1
 
 
 def _start(make_subject: MakeSubject, question: Question) -> _Worker:
@@ -95,7 +105,7 @@ def _start(make_subject: MakeSubject, question: Question) -> _Worker:
     return _Worker(process=process, pipe=ours, question=question)
 
 
-def _hear(worker: _Worker, on_progress: OnProgress) -> Answer | AskError | None:
+def _hear(worker: _Worker, on_progress: OnProgress) -> Kept | AskError | None:
     """Return what has become of a worker's question; None if it is still being asked."""
     try:
         news = worker.pipe.recv()
@@ -103,7 +113,7 @@ def _hear(worker: _Worker, on_progress: OnProgress) -> Answer | AskError | None:
         worker.process.join()
         return AskError(f"the process that asked it {_death(worker.process.exitcode or 0)}")
     if isinstance(news, tuple):
-        on_progress(worker.question.part, *news)
+        on_progress(worker.question.name, *news)
         return None
     if isinstance(news, str):
         return AskError(news)

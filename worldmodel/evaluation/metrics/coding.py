@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from ...config import TokenizerConfig
 from ...runtime import autocast
 from ...tokenizer.model import Tokenizer
 from ...tokenizer.vae import ACTIVE_VARIANCE, VAE
+from ..answers import Answer, Table
 from ..harness.clips import Clips, psnr
 from .intervals import all_and_moving, bootstrap, paired
 
@@ -30,7 +30,7 @@ class Coding:
     reconstruction: np.ndarray  # uint8 (b t H W 3)
     sampled: np.ndarray  # the same of draws from the posterior: what `bits` are the price of
     bits: float  # of a frame's latents, under the prior that needs no dynamics
-    usage: dict[str, Any]  # how the latents are used
+    usage: dict[str, float]  # how the latents are used, by name
     rows: dict[str, np.ndarray] = field(default_factory=dict)  # (b t) of a model that is asked alone, see `alone`
 
 
@@ -104,7 +104,7 @@ def alone(model: Tokenizer | VAE, clips: Clips, *, seed: int, on_clip: Callable[
     )
 
 
-def facts(coding: Coding, nearness: np.ndarray, moving: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+def facts(coding: Coding, nearness: np.ndarray, moving: np.ndarray, rng: np.random.Generator) -> Answer:
     """Return what the rows of `alone` say, beside the PSNR (b t) of the reconstruction: bits/dim, and what latents do.
 
     The dependence on the latents is what posterior collapse takes away (van den Oord et al. 2017, sec. 1): a decoder
@@ -112,20 +112,24 @@ def facts(coding: Coding, nearness: np.ndarray, moving: np.ndarray, rng: np.rand
     """
     rows = {name: values.mean(1) for name, values in coding.rows.items()}
     own = nearness.mean(1)
-    return {
-        **all_and_moving("psnr_sample", rows["psnr_sample"], moving, rng),
-        "bits_per_dim": {
-            "bound": bootstrap(rows["latents"] + rows["pixels"], rng),
-            "latents": bootstrap(rows["latents"], rng),
-            "pixels": bootstrap(rows["pixels"], rng),
-        },
-        "dependence_on_latents": {
-            "psnr_own_latents": bootstrap(own, rng),
-            "psnr_another_clips_latents": bootstrap(rows["psnr_other"], rng),
-            "psnr_latents_of_the_prior": bootstrap(rows["psnr_prior"], rng),
-            "lost_with_another_clips_latents": paired(own, rows["psnr_other"], rng),
-        },
+    bits = {"bound": rows["latents"] + rows["pixels"], "latents": rows["latents"], "pixels": rows["pixels"]}
+    psnrs = {
+        "own latents": bootstrap(own, rng),
+        "another clip's latents": bootstrap(rows["psnr_other"], rng),
+        "latents of the prior": bootstrap(rows["psnr_prior"], rng),
+        "lost with another clip's latents": paired(own, rows["psnr_other"], rng),
     }
+    return Answer(
+        scalars=all_and_moving("psnr_sample", rows["psnr_sample"], moving, rng),
+        tables={
+            "bits_per_dim": Table(
+                "bits a pixel value", ("bits",), {name: (bootstrap(values, rng),) for name, values in bits.items()}
+            ),
+            "dependence_on_latents": Table(
+                "dependence on the latents, dB", ("psnr",), {name: (value,) for name, value in psnrs.items()}
+            ),
+        },
+    )
 
 
 def per_clip(coding: Coding) -> dict[str, np.ndarray]:
@@ -156,7 +160,7 @@ class Codes:
         """Take a clip into the usage."""
         self.counts += np.bincount(encoded.point.cpu().numpy().ravel(), minlength=len(self.counts))
 
-    def usage(self) -> dict[str, Any]:
+    def usage(self) -> dict[str, float]:
         """Return how the codebook was used."""
         return code_usage(self.counts, self.model.config)
 
@@ -187,7 +191,7 @@ class Gaussians:
         self.squares += means.square().sum(0)
         self.kl += encoded.kl.double().sum(0).cpu()
 
-    def usage(self) -> dict[str, Any]:
+    def usage(self) -> dict[str, float]:
         """Return how many units are active (Burda et al. 2016, sec. 5.2), and how the KL is spread over them."""
         variance = self.squares / self.frames - (self.sums / self.frames).square()
         units = variance > ACTIVE_VARIANCE
@@ -200,23 +204,21 @@ class Gaussians:
             "inactive_share": 1 - float(units.double().mean()),
             "channels": len(channels),
             "active_channels": int(channels.sum()),
-            "bits_per_frame": {"kl": float(bits.sum())},
-            "kl_bits_a_unit": {
-                **{f"percentile_{percent}": float(bits.quantile(percent / 100)) for percent in PERCENTILES},
-                "silent_share": float((bits < SILENT_BITS).double().mean()),
-                "share_of_units_with_most_of_it": float((share < MOST).sum() + 1) / len(bits),
-            },
+            "bits_per_frame/kl": float(bits.sum()),
+            **{f"kl_bits_a_unit/percentile_{percent}": float(bits.quantile(percent / 100)) for percent in PERCENTILES},
+            "kl_bits_a_unit/silent_share": float((bits < SILENT_BITS).double().mean()),
+            "kl_bits_a_unit/share_of_units_with_most_of_it": float((share < MOST).sum() + 1) / len(bits),
         }
 
 
-def code_usage(counts: np.ndarray, config: TokenizerConfig) -> dict[str, Any]:
+def code_usage(counts: np.ndarray, config: TokenizerConfig) -> dict[str, float]:
     """Return how a codebook is used, from how often each of its codes appears (k), and what that makes a frame cost."""
     used = usage(counts)
     by_frequency = config.num_codes * math.log2(used["perplexity"])
-    return {**used, "bits_per_frame": {"uniform": uniform_bits(config), "by_frequency": by_frequency}}
+    return {**used, "bits_per_frame/uniform": uniform_bits(config), "bits_per_frame/by_frequency": by_frequency}
 
 
-def usage(counts: np.ndarray) -> dict[str, Any]:
+def usage(counts: np.ndarray) -> dict[str, float]:
     """Return how a codebook is used, from how often each of its codes appears (k)."""
     shares = counts / counts.sum()
     some = shares[shares > 0]

@@ -10,16 +10,16 @@ import base64
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from ...figure import CELL_BORDER, IMAGINED, LIGHT, REAL, font
+from ..answers import Picture, Scalar
 from ..harness.clips import Clips, psnr
 from ..harness.oracle import Oracle
 from ..harness.subject import Imaginer, slices
-from .intervals import bootstrap, rounded
+from .intervals import bootstrap
 
 ALIKE_DB = 35.0  # two real futures whose last frames are nearer than this are one: a tokenizer's error is as large
 
@@ -112,17 +112,34 @@ def imagine_every_action(
     return np.concatenate(ways)
 
 
-def choices(imagined: np.ndarray, starts: CounterfactualStarts, *, seed: int) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """Whose real future what is imagined is nearest to, at each start."""
+
+    top1: np.ndarray  # (b) share of the actions whose own real future is nearest, by the last frame
+    top1_all_steps: np.ndarray  # (b) the same by the mean PSNR of all frames
+    ties: int  # of two real futures: each is a miss
+    confusion: np.ndarray  # int64 (a a): how often [asked][chosen] by the last frame
+
+    def cells(self, *, seed: int) -> tuple[Scalar, ...]:
+        """Return top1, top1_all_steps and ties for a table, with intervals over starts."""
+        rng = np.random.default_rng(seed)
+        return bootstrap(self.top1, rng), bootstrap(self.top1_all_steps, rng), Scalar(self.ties)
+
+
+COLUMNS = ("top1", "top1_all_steps", "ties")
+
+
+def choices(imagined: np.ndarray, starts: CounterfactualStarts) -> Choices:
     """Return how often what is imagined, uint8 (b a n H W 3), is nearest to the real future of its own action.
 
-    `top1` asks the last frame, `top1_all_steps` the mean PSNR of all. Only actions that take part are asked about and
-    chosen among. A tie between two real futures is a miss. `confusion` counts [asked][chosen] by the last frame.
+    Only actions that take part are asked about and chosen among.
     """
     last, steps, ties = [], [], 0
     number = imagined.shape[1]
     confusion = np.zeros((number, number), np.int64)
-    for ways, futures, apart in zip(imagined, starts.futures, starts.apart, strict=True):
-        error = squared_errors(ways[apart], futures[apart])  # (asked, candidate, n)
+    for made, futures, apart in zip(imagined, starts.futures, starts.apart, strict=True):
+        error = squared_errors(made[apart], futures[apart])  # (asked, candidate, n)
         actions = np.flatnonzero(apart)
         nearest = error[..., -1].argmin(1)
         np.add.at(confusion, (actions, actions[nearest]), 1)
@@ -131,14 +148,7 @@ def choices(imagined: np.ndarray, starts: CounterfactualStarts, *, seed: int) ->
         own = np.arange(len(actions))
         last.append(((nearest == own) & ~tied).mean())
         steps.append((np.log(np.maximum(error, 1)).mean(-1).argmin(1) == own).mean())
-    rng = np.random.default_rng(seed)
-    return {
-        "top1": bootstrap(np.array(last), rng),
-        "top1_all_steps": bootstrap(np.array(steps), rng),
-        "ties": ties,
-        "confusion": confusion.tolist(),
-        "per_clip": rounded(np.array(last)),
-    }
+    return Choices(top1=np.array(last), top1_all_steps=np.array(steps), ties=ties, confusion=confusion)
 
 
 def with_shuffled_actions(imagined: np.ndarray, starts: CounterfactualStarts) -> np.ndarray:
@@ -159,19 +169,15 @@ def squared_errors(ways: np.ndarray, futures: np.ndarray) -> np.ndarray:
     return ((ours**2).sum(-1)[:, None] + (real**2).sum(-1)[None] - 2 * product) / ours.shape[-1]
 
 
-def picture(starts: CounterfactualStarts, imagined: np.ndarray, action_names: Sequence[str]) -> dict[str, Any]:
-    """Return the starts whose ways differ most as a PNG: a row for each action, the real future, the imagined."""
-    spread = [squared_errors(ways[:, -1:], ways[:, -1:]).mean() for ways in starts.futures]
+def picture(starts: CounterfactualStarts, imagined: np.ndarray, action_names: Sequence[str]) -> Picture:
+    """Return the start whose futures differ most: a row for each action, the real future, the imagined."""
+    spread = [squared_errors(real[:, -1:], real[:, -1:]).mean() for real in starts.futures]
     chosen = int(np.argmax(spread))
     sheet = draw_grid(starts.futures[chosen], imagined[chosen], action_names)
     stream = io.BytesIO()
     sheet.save(stream, format="PNG")
     episode, start = starts.clips.places[chosen]
-    return {
-        "png": base64.b64encode(stream.getvalue()).decode(),
-        "episode": episode,
-        "frame": start,
-    }
+    return Picture(png=base64.b64encode(stream.getvalue()).decode(), caption=f"episode {episode}, frame {start}")
 
 
 def draw_grid(real: np.ndarray, imagined: np.ndarray, action_names: Sequence[str]) -> Image.Image:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from ...simulator import Simulator
+from ..answers import Scalar, Table
 from ..harness.clips import Clips
 from ..harness.subject import slices
 from .cross_validation import CrossValidatedProbes
@@ -60,29 +60,32 @@ def after_context(
     }
 
 
-def score(labels: Mapping[str, np.ndarray], told: np.ndarray, *, num_actions: int, seed: int) -> dict[str, Any]:
-    """Return each row's macro F1 against the actions `told`, int64 (b n), of which those of -1 are not asked about.
+def score(title: str, labels: Mapping[str, np.ndarray], asked: np.ndarray, *, num_actions: int, seed: int) -> Table:
+    """Return each row's macro F1 against the actions `asked`, int64 (b n), of which those of -1 are not asked about.
 
     `relative` is the F1 divided by that of the reconstruction.
     """
-    counts = {row: confusions(told, answered, num_actions) for row, answered in labels.items()}
+    counts = {row: confusions(asked, answered, num_actions) for row, answered in labels.items()}
     f1 = {row: f1_interval(values, np.random.default_rng(seed)) for row, values in counts.items()}
-    ceiling = max(f1["reconstruction"]["mean"], 1e-9)
-    return {
-        "f1": f1,
-        "relative": {row: values["mean"] / ceiling for row, values in f1.items()},
-        "accuracy": {row: float(np.einsum("bii->", values) / values.sum()) for row, values in counts.items()},
-        "labels": int((told >= 0).sum()),
+    ceiling = max(f1["reconstruction"].number, 1e-9)
+    cells = {
+        row: (
+            f1[row],
+            Scalar(f1[row].number / ceiling),
+            Scalar(float(np.einsum("bii->", values) / values.sum())),
+        )
+        for row, values in counts.items()
     }
+    return Table(f"{title}, {int((asked >= 0).sum())} labels", ("f1", "relative", "accuracy"), cells)
 
 
-def f1_interval(counts: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+def f1_interval(counts: np.ndarray, rng: np.random.Generator) -> Scalar:
     """Return the macro F1 of all clips together, counts (b asked answered), and its bootstrap interval over clips."""
     number = len(counts)
     drawn = rng.multinomial(number, np.full(number, 1 / number), size=DRAWS)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(macro_f1(np.tensordot(drawn, counts, axes=1)), [tail, 1 - tail])
-    return {"mean": float(macro_f1(counts.sum(0))), "low": float(low), "high": float(high)}
+    return Scalar(float(macro_f1(counts.sum(0))), float(low), float(high))
 
 
 def reconstruct(simulator: Simulator, frames: np.ndarray) -> np.ndarray:

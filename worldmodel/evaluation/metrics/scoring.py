@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -62,18 +63,38 @@ def draw(simulator: Simulator, features: Features, generator: torch.Generator) -
 class RecordingSampler:
     """A sampler that tells of each frame it draws, and of the features that it was drawn from."""
 
-    def __init__(self, sampler: Sampler, hear: OnFrame) -> None:
-        self.sampler, self.hear = sampler, hear
+    def __init__(self, sampler: Sampler, on_frame: OnFrame) -> None:
+        self.sampler, self.on_frame = sampler, on_frame
 
     def sample(self, features: Features, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
         """Return the codes (b h w) that the sampler draws."""
         codes = self.sampler.sample(features, noise, temperature=temperature, top_k=top_k)
-        self.hear(features, codes)
+        self.on_frame(features, codes)
         return codes
 
 
-def recording(simulator: Simulator, hear: OnFrame) -> Simulator:
-    """Return a simulator of the same models with a state of its own, of whose every draw `hear` is told."""
+def recording(simulator: Simulator, on_frame: OnFrame) -> Simulator:
+    """Return a simulator of the same models with a state of its own, of whose every draw `on_frame` is told."""
     other = simulator.fork()
-    other.sampler = RecordingSampler(simulator.sampler, hear)
+    other.sampler = RecordingSampler(simulator.sampler, on_frame)
     return other
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Imagined frames, and the features that each was drawn from."""
+
+    features: Features  # (b n)
+    codes: Codes  # (b n h w)
+
+
+def record(simulator: Simulator, codes: Codes, actions: np.ndarray, *, context: int, seed: int) -> Recorded:
+    """Imagine what follows a context, codes (b c h w), under `actions` (b c-1+n): the first c-1 are within it."""
+    frames: list[tuple[Features, FrameCodes]] = []
+    recorder = recording(simulator, lambda features, drawn: frames.append((features, drawn)))
+    recorder.seed(seed)
+    recorder.reset_codes(codes, torch.as_tensor(actions[:, : context - 1]))
+    for step in range(context - 1, actions.shape[1]):
+        recorder.step(actions[:, step])
+    features, drawn = zip(*frames, strict=True)
+    return Recorded(Features.stack(features), torch.stack(drawn, dim=1))

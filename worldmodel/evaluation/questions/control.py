@@ -11,17 +11,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from ...envs import GameDiedError
 from ...types import NO_ACTION, Report
+from ..answers import Answer, Claim, Scalar, Series, Table
 from ..harness.clips import Clips, psnr
 from ..harness.oracle import Oracle
-from ..harness.subject import Conditional, Imaginer, Subject, Unconditional, copy_last, slices
+from ..harness.subject import Imaginer, Subject
 from ..metrics.counterfactuals import (
     ALIKE_DB,
+    COLUMNS,
+    Choices,
     CounterfactualStarts,
     choices,
     find_starts,
@@ -30,47 +33,54 @@ from ..metrics.counterfactuals import (
     with_shuffled_actions,
 )
 from ..metrics.cross_validation import CrossValidatedProbes, probes_for
-from ..metrics.intervals import bootstrap, rounded
+from ..metrics.intervals import by_step, rounded
 from ..metrics.inverse_dynamics import read_actions, reconstruct, score
-from ..metrics.probe import NAME, STACK
 
 STEPS = 4  # the step at which control is told (Bruce et al. 2024, sec. 3)
-STARTS = 48  # clips at whose end the engine is given every action
-QUICK_STARTS = 6
+HORIZON = 10  # the clips are those on which fidelity is measured: the model's futures there are begun with
+STARTS = 40  # clips at whose end the engine is given every action
 ROUNDING = 1e-9  # of a mean of floats
-CHECKED = 6  # at so many starts the engine is replayed a second time
-SECONDS = {"delta": 45, "probe": 35, "replay": 25, "model": 40, "no_actions": 40}  # about, for the progress
+CHECKED = 4  # at so many starts the engine is replayed a second time
+SECONDS = {"delta": 45, "probe": 35, "replay": 25, "counterfactuals": 80}  # about, for the progress
 
 
-def measure(subject: Subject, report: Report) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the tests share."""
+
+    subject: Subject
+    probes: CrossValidatedProbes
+    report: Report
+
+    def share(self, stage: str) -> Report:
+        """Return who is to be told about one stage of the whole."""
+        return _share(self.report, stage)
+
+
+def measure(subject: Subject, report: Report) -> Answer:
     """Return delta-PSNR, the counterfactual choices, the probe's F1, what must hold in them, and a picture.
 
     Raises:
         ValueError: if the data set has a single episode, or none long enough.
     """
-    imaginers: dict[str, Imaginer] = {
-        "model": Conditional(subject.simulator),
-        "no_actions": Unconditional(subject.simulator),
-        "copy_last": copy_last,
-    }
-    clips = subject.clips(STEPS, number=max(8, subject.num_clips // 10) if subject.quick else None)
+    clips = subject.clips(HORIZON, number=subject.few(subject.num_clips))
     futures, delta = {}, {}
-    for number, (row, imaginer) in enumerate(imaginers.items()):
-        futures[row], values = delta_psnr(imaginer, clips, subject)
-        delta[row] = bootstrap(values, np.random.default_rng(subject.seed)) | {"per_clip": rounded(values)}
-        _share(report, "delta")(number + 1, len(imaginers))
-    probes = probes_for(subject, _share(report, "probe"))
-    result: dict[str, Any] = {
-        "steps": STEPS,
-        "clips": len(clips.frames),
-        "action_names": list(subject.dataset.info.action_names),
-        "delta_psnr": delta,
-        "probe": {"network": NAME, "frames": STACK, "folds_of_episodes": len(probes.probes)},
-    }
-    futures["real"] = clips.frames[:, subject.context :]
-    result["probe"]["recorded"] = _read(subject, probes, clips, futures)
-    result |= _counterfactual(subject, imaginers, probes, result["probe"], report)
-    return result | {"sanity": list(claims(result))}
+    imaginers = subject.imaginers()
+    for number, (row, imaginer) in enumerate(imaginers.items(), 1):
+        futures[row], delta[row] = delta_psnr(imaginer, clips, subject)
+        _share(report, "delta")(number, len(imaginers))
+    asked = Asked(subject=subject, probes=probes_for(subject, _share(report, "probe")), report=report)
+    rng = np.random.default_rng(subject.seed)
+    curves = {row: by_step(values, rng) for row, values in delta.items()}
+    recorded = _read(asked, clips, {**futures, "real": clips.frames[:, subject.context :][:, :STEPS]})
+    answer = Answer(
+        scalars={"clips": Scalar(len(clips.frames))},
+        tables={"probe/recorded": recorded},
+        series={"delta_psnr": Series("delta-PSNR, dB", tuple(range(1, STEPS + 1)), curves)},
+        clips={f"delta_psnr/{row}": rounded(values) for row, values in delta.items()},
+        claims=tuple(_recorded_claims(delta, recorded, len(subject.dataset.info.action_names))),
+    )
+    return answer | _counterfactual(asked)
 
 
 def delta_psnr(imaginer: Imaginer, clips: Clips, subject: Subject) -> tuple[np.ndarray, np.ndarray]:
@@ -78,146 +88,148 @@ def delta_psnr(imaginer: Imaginer, clips: Clips, subject: Subject) -> tuple[np.n
 
     Both futures have the same noise: where the actions make no difference, the difference is exactly 0.
     """
-    real, recorded = clips.frames[:, subject.context :], clips.actions[:, subject.context - 1 :]
+    recorded = clips.actions[:, subject.context - 1 :]
+    real = clips.frames[:, subject.context :][:, :STEPS]
     count = len(subject.dataset.info.action_names)
-    random = np.random.default_rng(subject.seed).integers(count, size=recorded.shape)
-    pairs = [
-        [
-            imaginer(clips[part], future[part], context=subject.context, seed=subject.seed + part.start)
-            for future in (recorded, random)
-        ]
-        for part in slices(len(real))
-    ]
-    told, other = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-    return told, psnr(told, real) - psnr(other, real)
+    random = np.random.default_rng(subject.seed).integers(count, size=recorded.shape)[:, :STEPS]
+    followed = imaginer(clips, recorded, context=subject.context, seed=subject.seed)[:, :STEPS]
+    other = imaginer(clips, random, context=subject.context, seed=subject.seed)
+    return followed, psnr(followed, real) - psnr(other, real)
 
 
-def _read(
-    subject: Subject, probes: CrossValidatedProbes, clips: Clips, futures: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
+def _read(asked: Asked, clips: Clips, futures: Mapping[str, np.ndarray]) -> Table:
+    subject, probes = asked.subject, asked.probes
     labels = read_actions(probes, subject.simulator, clips, futures, context=subject.context)
-    told = clips.actions[:, subject.context - 1 :]
-    return score(labels, told, num_actions=len(probes.action_names), seed=subject.seed)
+    actions = clips.actions[:, subject.context - 1 :][:, :STEPS]
+    number = len(probes.action_names)
+    return score("inverse dynamics, recorded actions", labels, actions, num_actions=number, seed=subject.seed)
 
 
-def _counterfactual(
-    subject: Subject,
-    imaginers: Mapping[str, Imaginer],
-    probes: CrossValidatedProbes,
-    probe: dict[str, Any],
-    report: Report,
-) -> dict[str, Any]:
-    """Return the choices at starts and their picture, and add to `probe` what it reads there.
+def _counterfactual(asked: Asked) -> Answer:
+    """Return the choices at counterfactual starts, what the probe reads there, and a picture.
 
-    Where there is no real engine that shows the recorded frames again, the choices say why they were skipped.
+    Where there is no real engine that shows the recorded frames again, it is said why they were skipped.
     """
-    clips = subject.clips(STEPS, number=QUICK_STARTS if subject.quick else STARTS)
-    replayed = _share(report, "replay")
+    subject = asked.subject
+    clips = subject.clips(STEPS, number=subject.few(STARTS))
+    replayed = asked.share("replay")
     try:
         with closing(Oracle(subject.dataset)) as oracle:
             starts = find_starts(
                 oracle, clips, context=subject.context, steps=STEPS, on_clip=lambda n: replayed(n, len(clips.frames))
             )
             again = starts[:CHECKED]
-            checked = choices(imagine_every_action(oracle, again, seed=0), again, seed=subject.seed)
+            checked = choices(imagine_every_action(oracle, again, seed=0), again)
     except (ValueError, ImportError, GameDiedError) as error:
-        return {"counterfactual": {"skipped": f"the real engine cannot be asked: {error}"}}
-    ways = {
-        row: imagine_every_action(imaginer, starts, seed=subject.seed, report=_share(report, row))
-        for row, imaginer in imaginers.items()
-    }
-    probe["counterfactual"] = _read_counterfactuals(subject, probes, starts, ways)
+        return Answer(skipped={"counterfactuals": f"the real engine cannot be asked: {error}"})
+    imaginers, made = subject.imaginers(), {}
+    for done, (row, imaginer) in enumerate(imaginers.items(), 1):
+        made[row] = imagine_every_action(imaginer, starts, seed=subject.seed)
+        asked.share("counterfactuals")(done, len(imaginers))
     rows = {
         "reconstruction": np.stack([reconstruct(subject.simulator, futures) for futures in starts.futures]),
-        **ways,
-        "wrong_actions": with_shuffled_actions(ways["model"], starts),
+        **made,
+        "shuffled_actions": with_shuffled_actions(made["model"], starts),
     }
-    return {
-        "counterfactual": {
-            "starts": len(starts.futures),
-            "left_out_as_the_game_ends": starts.ended,
-            "left_out_as_all_actions_look_alike": starts.alike,
-            "actions_taking_part": starts.apart.sum(1).tolist(),
-            "alike_above_db": ALIKE_DB,
-            "chance": starts.chance,
-            "rows": {"oracle": checked} | {row: choices(way, starts, seed=subject.seed) for row, way in rows.items()},
+    chosen = {"oracle": checked} | {row: choices(frames, starts) for row, frames in rows.items()}
+    read = _read_counterfactuals(asked, starts, made)
+    names = subject.dataset.info.action_names
+    return Answer(
+        scalars=_about(starts),
+        tables={
+            "counterfactuals": Table(
+                "counterfactuals: the right action's future is the nearest", COLUMNS,
+                {row: found.cells(seed=subject.seed) for row, found in chosen.items()},
+            ),
+            "confusion": _confusion(chosen["model"], names),
+            "probe/counterfactual": read,
         },
-        "grid": picture(starts, ways["model"], subject.dataset.info.action_names),
+        clips={f"top1/{row}": rounded(found.top1) for row, found in chosen.items() if row != "oracle"},
+        claims=tuple(_counterfactual_claims(starts.chance, chosen, read)),
+        pictures={"the same moment under every action": picture(starts, made["model"], names)},
+    )  # fmt: skip
+
+
+def _about(starts: CounterfactualStarts) -> dict[str, Scalar]:
+    figures = {
+        "starts": len(starts.futures),
+        "starts left out as the game ends": starts.ended,
+        "starts left out as all actions look alike": starts.alike,
+        "actions that look different, mean": float(starts.apart.sum(1).mean()),
+        "alike above dB": ALIKE_DB,
+        "chance": starts.chance,
     }
+    return {name: Scalar(value) for name, value in figures.items()}
 
 
-def _read_counterfactuals(
-    subject: Subject, probes: CrossValidatedProbes, starts: CounterfactualStarts, ways: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
-    """Return how well the probe reads actions that do not follow from the ones before: who is not told is at chance."""
+def _confusion(found: Choices, names: list[str] | tuple[str, ...]) -> Table:
+    rows = {name: tuple(map(Scalar, counts)) for name, counts in zip(names, found.confusion.tolist(), strict=True)}
+    return Table("the model's choices: asked (row), nearest (column)", tuple(names), rows)
+
+
+def _read_counterfactuals(asked: Asked, starts: CounterfactualStarts, made: Mapping[str, np.ndarray]) -> Table:
+    """Return how well the probe reads actions that do not follow from the ones before: without actions at chance."""
+    subject, probes = asked.subject, asked.probes
     actions, steps = starts.futures.shape[1:3]
-    rows = {"real": starts.futures, **ways}
+    rows = {"real": starts.futures, **made}
     read = [
         read_actions(
             probes,
             subject.simulator,
             starts.clips,
-            {row: way[:, action] for row, way in rows.items()},
+            {row: frames[:, action] for row, frames in rows.items()},
             context=subject.context,
         )
         for action in range(actions)
     ]
-    asked = np.where(starts.apart, np.arange(actions), NO_ACTION).repeat(steps, axis=1)
+    given = np.where(starts.apart, np.arange(actions), NO_ACTION).repeat(steps, axis=1)
     labels = {row: np.concatenate([each[row] for each in read], axis=1) for row in read[0]}
-    return score(labels, asked, num_actions=actions, seed=subject.seed)
+    return score("inverse dynamics, every action held", labels, given, num_actions=actions, seed=subject.seed)
 
 
-def claims(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what holds whatever the model is worth: who knows more does better, and who knows nothing is at chance."""
-    delta = {row: [values[key][-1] for key in ("low", "mean", "high")] for row, values in result["delta_psnr"].items()}
-    yield claim("random actions do not improve the model's future", delta["model"][2] >= 0, model=delta["model"][1])
-    blind = {row: delta[row][1] for row in ("no_actions", "copy_last")}
-    same = all(delta[row] == [0, 0, 0] for row in blind)
-    yield claim("without actions, and for the last frame held still, delta-PSNR is 0", same, **blind)
-    number = len(result["action_names"])
-    f1 = result["probe"]["recorded"]["f1"]
-    yield claim("the probe reads real frames better than chance", f1["real"]["low"] > 1 / number, **_means(f1, "real"))
-    yield _in_order("recorded actions: the probe reads {}", f1, "real", "reconstruction", "model", "no_actions")
-    if "rows" not in result["counterfactual"]:
-        return
-    chance = result["counterfactual"]["chance"]
-    top1 = {row: values["top1"] for row, values in result["counterfactual"]["rows"].items()}
-    found = top1["oracle"]["mean"]
-    yield claim("the engine replayed a second time finds every action", found > 1 - ROUNDING, oracle=found)
-    yield _in_order("counterfactuals: {}", top1, "oracle", "reconstruction", "model", "wrong_actions")
+def _recorded_claims(delta: Mapping[str, np.ndarray], read: Table, number: int) -> Iterator[Claim]:
+    """Yield what holds whatever the model is worth, under recorded actions."""
+    blind = {row: float(np.abs(delta[row]).max()) for row in ("no_actions", "copy_last")}
+    text = "without actions, and for the last frame held still, delta-PSNR is 0"
+    yield Claim(text=text, holds=not any(blind.values()), figures=blind)
+    f1 = read.column("f1")
+    chance = {"real": f1["real"].number, "chance": 1 / number}
+    holds = number == 1 or (f1["real"].high or 0) > 1 / number
+    yield Claim(text="the probe reads real frames no worse than chance", holds=holds, figures=chance)
+    yield _not_clearly_out_of_order("recorded actions: the probe reads", read, "real", "reconstruction", "model")
+
+
+def _counterfactual_claims(chance: float, chosen: Mapping[str, Choices], read: Table) -> Iterator[Claim]:
+    """Yield what holds whatever the model is worth, under every action."""
+    found = float(chosen["oracle"].top1.mean())
+    text = "the engine replayed a second time finds every action"
+    yield Claim(text=text, holds=found > 1 - ROUNDING, figures={"oracle": found})
     for row in ("no_actions", "copy_last"):
-        at_chance = top1[row]["low"] <= chance + ROUNDING
-        yield claim(f"counterfactuals: {row} is not above chance", at_chance, chance=chance, **_means(top1, row))
-    f1 = result["probe"]["counterfactual"]["f1"]
-    yield _in_order("actions held: the probe reads {}", f1, "real", "reconstruction", "model", "no_actions")
-    for row in ("no_actions", "copy_last"):
-        at_chance = f1[row]["low"] <= chance + ROUNDING
-        yield claim(f"actions held: the probe reads {row} no better than chance", at_chance, **_means(f1, row))
+        top1, slack = float(chosen[row].top1.mean()), _slack(chosen[row].top1)
+        text = f"counterfactuals: {row} is not clearly above chance"
+        figures = {row: top1, "chance": chance, "slack": slack}
+        yield Claim(text=text, holds=top1 <= chance + slack + ROUNDING, figures=figures)
+    yield _not_clearly_out_of_order("actions held: the probe reads", read, "real", "reconstruction", "model")
 
 
-def claim(text: str, holds: bool, **figures: float) -> dict[str, Any]:
-    """Return a line for the report."""
-    return {"claim": text, "holds": bool(holds), "figures": figures}
+def _slack(values: np.ndarray) -> float:
+    """Return three standard errors of a mean over clips (b); everything, of a single clip."""
+    return 3 * float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 1.0
 
 
-def _in_order(text: str, intervals: Mapping[str, Mapping[str, float]], *rows: str) -> dict[str, Any]:
-    """Claim that no row is clearly above the one before it."""
-    pairs = itertools.pairwise(intervals[row] for row in rows)
-    holds = all(lesser["low"] <= better["high"] for better, lesser in pairs)
-    return claim(text.format(" >= ".join(rows)), holds, **_means(intervals, *rows))
-
-
-def _means(intervals: Mapping[str, Mapping[str, float]], *rows: str) -> dict[str, float]:
-    return {row: intervals[row]["mean"] for row in rows}
+def _not_clearly_out_of_order(text: str, read: Table, *rows: str) -> Claim:
+    """Claim that no row's interval is above the one of the row before it by more than its own width."""
+    f1 = read.column("f1")
+    pairs = itertools.pairwise(rows)
+    holds = all((f1[less].low or 0) <= 2 * (f1[more].high or 1) - f1[more].number for more, less in pairs)
+    return Claim(text=f"{text} {' >= '.join(rows)}", holds=holds, figures={row: f1[row].number for row in rows})
 
 
 def _share(report: Report, stage: str) -> Report:
-    """Return who is to be told about one stage of the whole; a stage without a length is not reported."""
     stages = list(SECONDS)
-    before = sum(SECONDS[name] for name in stages[: stages.index(stage)]) if stage in stages else 0
+    before = sum(SECONDS[name] for name in stages[: stages.index(stage)])
 
     def part(done: int, total: int) -> None:
-        if stage in stages:
-            report(before + SECONDS[stage] * done // total, sum(SECONDS.values()))
+        report(before + SECONDS[stage] * done // total, sum(SECONDS.values()))
 
     return part

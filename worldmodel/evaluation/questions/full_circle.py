@@ -6,58 +6,80 @@ circle does not close exactly: the real game, given the same actions, says how m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
-from typing import Any
 
 import numpy as np
 
 from ...rollouts import EpisodeDataset
+from ...types import Report
+from ..answers import Answer, Claim, Scalar, Table
 from ..harness.clips import Clips, psnr
 from ..harness.oracle import Oracle
-from ..harness.subject import Conditional, Subject
-from ..metrics.intervals import bootstrap, rounded
+from ..harness.subject import Subject
+from ..metrics.intervals import bootstrap, in_order, rounded
 
 TURN, STILL, ANGLE = "right", "noop", "angle"
 SETTLE = 2  # steps of standing still before the turn begins: what moves comes to rest
 MAX_STEPS = 400
+COLUMNS = ("full circle", "half circle", "other place")
+CLIPS, QUICK_CLIPS = 16, 4
 LEAST = 3  # recorded steps from which the angle of a step is believed
 
 
-def full_circle(subject: Subject, *, number: int) -> dict[str, Any]:
+def measure(subject: Subject, report: Report) -> Answer:
     """Return PSNR between the views before and after a full circle, after half of one, and of another place.
 
-    Without recorded angles or the action, "skipped" says why.
+    Without recorded angles or the action it is said why it was skipped.
     """
     names, dataset = subject.simulator.action_names, subject.dataset
     if TURN not in names or TURN not in dataset.info.action_names or ANGLE not in dataset.info.variables:
-        return {"skipped": f"the recordings have no action {TURN!r} or no variable {ANGLE!r}"}
+        return Answer(skipped={"": f"the recordings have no action {TURN!r} or no variable {ANGLE!r}"})
     steps, degrees = circle_steps(dataset)
     if not steps:
-        return {"skipped": f"{TURN!r} is recorded too seldom to know how far it turns"}
-    settle = SETTLE if STILL in names else 0
+        return Answer(skipped={"": f"{TURN!r} is recorded too seldom to know how far it turns"})
+    number, settle = QUICK_CLIPS if subject.quick else CLIPS, SETTLE if STILL in names else 0
     still = [names.index(STILL)] * settle if settle else []
     actions = [*still, *([names.index(TURN)] * steps)]
     clips = subject.clips(1, number=number)
     future = np.tile(np.array(actions, np.int64), (number, 1))
     last = clips.frames[:, subject.context - 1 : subject.context]
     rebuilt = subject.simulator.decode(subject.simulator.tokenizer.encode(last))
-    imagined = Conditional(subject.simulator)(clips, future, context=subject.context, seed=subject.seed)
-    views = np.concatenate([rebuilt, imagined], axis=1)
     rng = np.random.default_rng(subject.seed)
-    rows = {"imagined": compare(views, settle=settle, rng=rng)}
+    views = {}
+    for done, (row, imaginer) in enumerate(subject.conditional.items(), 1):
+        imagined = imaginer(clips, future, context=subject.context, seed=subject.seed)
+        views[row] = np.concatenate([rebuilt, imagined], axis=1)
+        report(done, len(subject.conditional) + 1)
     real = _really(subject, clips, future)
     if real is not None:
-        rows["real_game"] = compare(real, settle=settle, rng=rng)
-    return {"steps_held": steps, "degrees": degrees, "clips": number, "psnr": rows}
+        views["real_game"] = real
+    found = {row: compare(frames, settle=settle) for row, frames in views.items()}
+    cells = {row: tuple(bootstrap(values, rng) for values in parts.values()) for row, parts in found.items()}
+    facts = {"steps held": steps, "degrees": degrees, "clips": number}
+    return Answer(
+        scalars={name: Scalar(value) for name, value in facts.items()},
+        tables={"psnr": Table("PSNR to the view before the turn, dB", COLUMNS, cells)},
+        clips={f"full circle/{row}": rounded(parts["full circle"]) for row, parts in found.items()},
+        claims=_claims(found.get("real_game")),
+    )
 
 
-def compare(views: np.ndarray, *, settle: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Return PSNR of the view before the turn with three others, views uint8 (b 1+n H W 3), before it at `settle`."""
+def compare(views: np.ndarray, *, settle: int) -> dict[str, np.ndarray]:
+    """Return PSNR of the view before the turn with COLUMNS' views, (b) each, of views uint8 (b 1+n H W 3): before the
+    turn is at `settle`.
+    """
     before, half, after = views[:, settle], views[:, (settle + views.shape[1] - 1) // 2], views[:, -1]
-    others = {"full_circle": after, "half_circle": half, "other_place": np.roll(before, 1, axis=0)}
-    values = {name: psnr(other, before) for name, other in others.items()}
-    intervals: dict[str, Any] = {name: bootstrap(found, rng) for name, found in values.items()}
-    return intervals | {"per_clip": {"full_circle": rounded(values["full_circle"])}}
+    others = (after, half, np.roll(before, 1, axis=0))
+    return {name: psnr(other, before) for name, other in zip(COLUMNS, others, strict=True)}
+
+
+def _claims(real: Mapping[str, np.ndarray] | None) -> tuple[Claim, ...]:
+    """The real game has to close its circle, where it was asked."""
+    if real is None:
+        return ()
+    rows = {name: real[name] for name in ("full circle", "half circle")}
+    return (in_order("the real game's view comes back after a full circle", rows),)
 
 
 def circle_steps(dataset: EpisodeDataset) -> tuple[int, float]:

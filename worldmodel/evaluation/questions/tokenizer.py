@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from ...types import Report
+from ..answers import Answer, Claim, Scalar, Table
 from ..harness.clips import Clips, psnr
 from ..harness.subject import Subject
 from ..harness.tokenizer_alone import TokenizerSubject
@@ -21,7 +21,7 @@ HORIZON = 10  # the clips are those on which fidelity is measured
 TINY = 1e-9
 
 
-def measure(subject: Subject | TokenizerSubject, report: Report) -> dict[str, Any]:
+def measure(subject: Subject | TokenizerSubject, report: Report) -> Answer:
     """Return how near reconstructions are, how the latents are used, and how image codecs fare at equal bytes.
 
     Each clip counts as one: its frames are averaged before the interval over clips is drawn. Of a tokenizer or a VAE
@@ -42,18 +42,21 @@ def measure(subject: Subject | TokenizerSubject, report: Report) -> dict[str, An
         report=lambda done: report(len(clips.frames) + done, total),
     )
     rows = {"psnr": nearness, "ssim": structure, **per_clip(coding)}
-    return {
+    figures = {
         "clips": len(clips.frames),
         "frames": int(nearness.size),
-        **all_and_moving("psnr", nearness.mean(1), clips.moving, rng),
-        **all_and_moving("ssim", structure.mean(1), clips.moving, rng),
         **_sharpness(reconstruction, clips),
         **coding.usage,
-        "equal_bytes": coded,
-        **(facts(coding, nearness, clips.moving, rng) if coding.rows else {}),
-        "per_clip": {name: rounded(values) for name, values in rows.items()},
-        "sanity": _sanity(nearness, clips),
     }
+    answer = Answer(
+        scalars=all_and_moving("psnr", nearness.mean(1), clips.moving, rng)
+        | all_and_moving("ssim", structure.mean(1), clips.moving, rng)
+        | {name: Scalar(value) for name, value in figures.items()},
+        clips={name: rounded(values) for name, values in rows.items()},
+        claims=(_sanity(nearness, clips),),
+    )
+    answer |= coded
+    return answer | facts(coding, nearness, clips.moving, rng) if coding.rows else answer
 
 
 def _code(subject: Subject | TokenizerSubject, clips: Clips, on_clip: Callable[[int], None]) -> Coding:
@@ -65,7 +68,7 @@ def _code(subject: Subject | TokenizerSubject, clips: Clips, on_clip: Callable[[
 
 def equal_bytes(
     clips: Clips, reconstruction: np.ndarray, *, budget: int, rng: np.random.Generator, report: Callable[[int], None]
-) -> dict[str, Any]:
+) -> Answer:
     """Return the PSNR of the last frame of each clip, from the tokenizer and from each codec within `budget` bytes.
 
     `bytes` is the mean of whole files, headers included; `over_budget` the share of frames for which even the lowest
@@ -84,16 +87,15 @@ def equal_bytes(
         report(done)
     rows = {"tokenizer": psnr(reconstruction[:, -1], real)}
     rows |= {codec.lower(): np.array(values[codec]) for codec in codecs}
-    intervals = {row: all_and_moving("psnr", quality, moving, rng) for row, quality in rows.items()}
-    return {
-        "budget_bytes": budget,
-        "frames": len(real),
-        "psnr": {row: found["psnr"] for row, found in intervals.items()},
-        "psnr_moving": {row: found["psnr_moving"] for row, found in intervals.items()},
-        "bytes": {"tokenizer": float(budget), **{codec.lower(): float(np.mean(sizes[codec])) for codec in codecs}},
-        "over_budget": {codec.lower(): float(np.mean(np.array(sizes[codec]) > budget)) for codec in codecs},
-        "unavailable": [codec.lower() for codec in CODECS if codec not in codecs],
+    files = {"tokenizer": (float(budget), 0.0)}
+    files |= {c.lower(): (float(np.mean(sizes[c])), float(np.mean(np.array(sizes[c]) > budget))) for c in codecs}
+    cells = {
+        row: (*all_and_moving("psnr", quality, moving, rng).values(), *map(Scalar, files[row]))
+        for row, quality in rows.items()
     }
+    table = Table(f"at most {budget:,} bytes a frame", ("psnr", "psnr_moving", "bytes", "over_budget"), cells)
+    missing = {codec.lower(): "Pillow has no such codec here" for codec in CODECS if codec not in codecs}
+    return Answer(scalars={"budget_bytes": Scalar(budget)}, tables={"equal_bytes": table}, skipped=missing)
 
 
 def _sharpness(reconstruction: np.ndarray, clips: Clips) -> dict[str, float]:
@@ -106,9 +108,9 @@ def _sharpness(reconstruction: np.ndarray, clips: Clips) -> dict[str, float]:
     }
 
 
-def _sanity(nearness: np.ndarray, clips: Clips) -> list[dict[str, Any]]:
+def _sanity(nearness: np.ndarray, clips: Clips) -> Claim:
     """A reconstruction has to be nearer to its frame than the frame of another clip is."""
     others = float(psnr(np.roll(clips.frames, 1, axis=0), clips.frames).mean())
     ours = float(nearness.mean())
-    claim = "a reconstruction is nearer to its frame than another clip's frame is"
-    return [{"claim": claim, "holds": ours > others, "figures": {"reconstruction": ours, "other clip": others}}]
+    text = "a reconstruction is nearer to its frame than another clip's frame is"
+    return Claim(text=text, holds=ours > others, figures={"reconstruction": ours, "other clip": others})

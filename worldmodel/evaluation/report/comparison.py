@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..answers import Answer, from_json
 from ..harness.run import METRICS, SCHEMA
 from ..metrics.intervals import paired, sign_flips
-from .tables import HIDDEN, curve, is_number
 
 SAME = ("clips", "context", "seed", "quick")  # settings that decide which clips were drawn, and how many
 
@@ -52,7 +52,7 @@ def load(path: Path) -> dict[str, Any]:
         raise ValueError(f"no {file}; worldmodel evaluate writes one") from None
     except ValueError as error:
         raise ValueError(f"{file} is no JSON: {error}") from None
-    if not isinstance(metrics, dict) or "parts" not in metrics:
+    if not isinstance(metrics, dict) or ("answers" not in metrics and "parts" not in metrics):
         raise ValueError(f"{file} is no metrics.json of worldmodel evaluate")
     if metrics.get("schema") != SCHEMA:
         raise ValueError(f"{file} has schema {metrics.get('schema')!r}; this version compares {SCHEMA}: evaluate again")
@@ -77,9 +77,18 @@ def check_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> Non
         raise ValueError(f"the two were not asked about the same clips: {'; '.join(differences)}")
 
 
+def answers_of(metrics: Mapping[str, Any]) -> dict[str, Answer]:
+    """Return the answers in the content of a metrics.json, typed.
+
+    Raises:
+        ValueError: if one is damaged.
+    """
+    return {name: from_json(answer) for name, answer in metrics["answers"].items()}
+
+
 def shared(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Pair]:
     """Return every number that both have, by its path; of numbers by step the mean over the steps."""
-    left, right = dict(_numbers(first["parts"])), dict(_numbers(second["parts"]))
+    left, right = dict(_numbers(answers_of(first))), dict(_numbers(answers_of(second)))
     return {path: Pair(first=left[path], second=right[path]) for path in left if path in right}
 
 
@@ -92,7 +101,7 @@ def clip_by_clip(first: Mapping[str, Any], second: Mapping[str, Any], *, seed: i
     Raises:
         ValueError: if the two have another number of clips.
     """
-    left, right = dict(_clips(first["parts"])), dict(_clips(second["parts"]))
+    left, right = dict(_clips(answers_of(first))), dict(_clips(answers_of(second)))
     found = {}
     for path in left:
         if path not in right:
@@ -103,35 +112,36 @@ def clip_by_clip(first: Mapping[str, Any], second: Mapping[str, Any], *, seed: i
         if len(ours) == 1:
             continue
         interval = paired(theirs, ours, np.random.default_rng(seed))
+        assert interval.low is not None
+        assert interval.high is not None
         found[path] = Paired(
             first=float(ours.mean()),
             second=float(theirs.mean()),
-            low=interval["low"],
-            high=interval["high"],
+            low=interval.low,
+            high=interval.high,
             p=sign_flips(theirs - ours, np.random.default_rng(seed)),
         )
     return found
 
 
-def _numbers(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        yield path, float(value)
-    elif (found := curve(value)) is not None:
-        yield f"{path}, mean of {len(found.mean)} steps", float(np.mean(found.mean))
-    elif is_number(value):
-        yield path, float(value["mean"])
-    elif isinstance(value, Mapping):
-        for name, part in value.items():
-            if name not in HIDDEN:
-                yield from _numbers(part, f"{path}/{name}" if path else name)
+def _numbers(answers: Mapping[str, Answer]) -> Iterator[tuple[str, float]]:
+    for question, answer in answers.items():
+        for name, scalar in answer.scalars.items():
+            if not isinstance(scalar.value, str | bool):
+                yield f"{question}/{name}", scalar.number
+        for name, table in answer.tables.items():
+            for row, cells in table.rows.items():
+                for column, scalar in zip(table.columns, cells, strict=True):
+                    if not isinstance(scalar.value, str | bool):
+                        yield f"{question}/{name}/{row}/{column}", scalar.number
+        for name, series in answer.series.items():
+            for row, curve in series.rows.items():
+                yield f"{question}/{name}/{row}, mean of {len(series.steps)} steps", curve.average
 
 
-def _clips(value: Any, path: str = "", *, inside: bool = False) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield each array below a "per_clip", by its path, as one number a clip: (b)."""
-    if isinstance(value, Mapping):
-        for name, part in value.items():
-            below = path if name == "per_clip" else f"{path}/{name}" if path else name
-            yield from _clips(part, below, inside=inside or name == "per_clip")
-    elif inside and isinstance(value, list) and value:
-        array = np.array(value, np.float64)
-        yield path, array.reshape(len(array), -1).mean(1)
+def _clips(answers: Mapping[str, Answer]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield all values clip by clip, by their path, as one number a clip: (b)."""
+    for question, answer in answers.items():
+        for name, values in answer.clips.items():
+            array = np.array(values, np.float64)
+            yield f"{question}/{name}", array.reshape(len(array), -1).mean(1)

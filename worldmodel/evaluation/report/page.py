@@ -1,6 +1,6 @@
 """The answers as one page that stands alone: plots, video strips, tables, settings, and whether to believe them.
 
-No script, no network: all styles, drawings and pictures are in the file.
+No script, no network: all styles and pictures are in the file.
 """
 
 from __future__ import annotations
@@ -11,36 +11,39 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..harness.run import PARTS, Outcome
+from ..answers import Answer, Claim, Picture, Series
+from ..harness.run import PICTURES, QUESTIONS, Evaluation
 from .bars import Bar, bars
 from .page_style import CSS
 from .plots import plot
-from .tables import ByStep, Figures, Table, figure, label, tables
+from .tables import Cells, cells, label, number, series_cells
 
 MIN_STEPS = 3  # fewer make no curve
-ROWS = """Four rows stand beside one another. <b>Reconstruction</b> is the real future through the tokenizer alone: no
-model can be better. The <b>model</b> is told the recorded actions; the <b>model without actions</b> is the same one,
-told none. <b>Copy the last frame</b> knows nothing. Shaded: 95% bootstrap intervals over clips."""
+ROWS = """Rows stand beside one another. <b>Reconstruction</b> is the real future through the tokenizer alone: no
+model can be better. The <b>model</b> is given the recorded actions; the <b>model without map</b> is the same
+checkpoint with its learned map switched off, where it has one; the <b>model without actions</b> is given none.
+<b>Copy the last frame</b> knows nothing. Shaded: 95% bootstrap intervals over clips."""
 
 
-def render(outcome: Outcome, *, name: str) -> str:
+def render(evaluation: Evaluation, *, name: str) -> str:
     """Return the page, HTML.
 
     Args:
-        outcome: numbers and pictures.
+        evaluation: numbers and pictures.
         name: what the world model is called.
     """
-    metrics = outcome.metrics
-    sections = [_part(part, result, outcome.pictures.get(part, {})) for part, result in metrics["parts"].items()]
+    metrics = evaluation.metrics
+    answers = {question: answer for question, answer in evaluation.answers.items() if question in QUESTIONS}
+    shown = [answer for question, answer in evaluation.answers.items() if question in PICTURES]
     body = [
         f"<h1>Evaluation of {escape(name)}</h1>",
         f'<p class="soft">{escape(_subtitle(metrics))}</p>',
-        _verdict(metrics),
+        _verdict(metrics, answers),
         "<h2>Where the bar is</h2>",
-        _bars(bars(metrics)),
+        _bars(bars(answers)),
         f"<h2>How to read it</h2><p>{ROWS}</p>" if "dynamics" in metrics["checkpoint"]["parameters"] else "",
-        *sections,
-        _strips(outcome.pictures.get("strips", {}), metrics),
+        *(_section(question, answer) for question, answer in answers.items()),
+        *(_strips(answer, metrics["settings"]["seed"]) for answer in shown),
         _provenance(metrics),
     ]
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -52,9 +55,9 @@ def render(outcome: Outcome, *, name: str) -> str:
     )
 
 
-def question(part: str) -> str:
-    """Return the question that a part asks: the beginning of its module's docstring."""
-    source = (Path(__file__).parents[1] / "questions" / f"{PARTS[part]}.py").read_text()
+def docstring(question: str) -> str:
+    """Return the question in words: the beginning of its module's docstring."""
+    source = (Path(__file__).parents[1] / "questions" / f"{QUESTIONS[question]}.py").read_text()
     return (ast.get_docstring(ast.parse(source)) or "").split("\n\n")[0].replace("\n", " ")
 
 
@@ -69,15 +72,15 @@ def _subtitle(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _verdict(metrics: Mapping[str, Any]) -> str:
-    problems = [f"{row['part']}: it does not hold that {row['claim']}" for row in metrics["broken_claims"]]
-    problems += [f"{part} could not be asked: {reason}" for part, reason in metrics["failures"].items()]
+def _verdict(metrics: Mapping[str, Any], answers: Mapping[str, Answer]) -> str:
+    problems = [f"{row['question']}: it does not hold that {row['text']}" for row in metrics["broken_claims"]]
+    problems += [f"{question} could not be asked: {reason}" for question, reason in metrics["failures"].items()]
     problems += metrics["warnings"]
-    claims = [row for result in metrics["parts"].values() for row in result.get("sanity", [])]
+    claims = [claim for answer in answers.values() for claim in answer.claims]
     if not problems:
         return f'<div class="verdict"><p>All {len(claims)} checks of the checker hold.</p></div>'
     listed = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
-    broken = sum(not row["holds"] for row in claims)
+    broken = sum(not claim.holds for claim in claims)
     head = f"{broken} of {len(claims)} checks of the checker do not hold." if broken else "These numbers need care."
     return f'<div class="verdict broken"><p><strong>{head}</strong></p><ul>{listed}</ul></div>'
 
@@ -93,35 +96,34 @@ def _bars(found: Iterable[Bar]) -> str:
     return f'<div class="wide"><table class="text">{header}{rows}</table></div>'
 
 
-def _part(part: str, result: Mapping[str, Any], pictures: Mapping[str, Any]) -> str:
-    found = list(tables(result))
-    curves = [table for table in found if isinstance(table, ByStep) and len(table.steps) >= MIN_STEPS]
-    plots = "".join(_figure(table) for table in curves)
-    others = "".join(_table(table) for table in found if table not in curves)
+def _section(question: str, answer: Answer) -> str:
+    curves = {name: series for name, series in answer.series.items() if len(series.steps) >= MIN_STEPS}
+    short = {name: series for name, series in answer.series.items() if name not in curves}
+    others = Answer(scalars=answer.scalars, skipped=answer.skipped, tables=answer.tables, series=short)
+    plots = "".join(_figure(series) for series in curves.values())
     return "\n".join(
         [
-            f'<h2 id="{part}">{escape(label(part).capitalize())}</h2><p class="question">{escape(question(part))}</p>',
+            f'<h2 id="{question}">{escape(label(question).capitalize())}</h2>',
+            f'<p class="question">{escape(docstring(question))}</p>',
             f'<div class="plots">{plots}</div>' if plots else "",
-            *(_picture(name, picture) for name, picture in pictures.items()),
-            f'<div class="tables">{others}</div>',
-            _claims(result.get("sanity", [])),
+            *(_picture(name, picture) for name, picture in answer.pictures.items()),
+            f'<div class="tables">{"".join(map(_table, cells(others)))}</div>',
+            _claims(answer.claims),
         ]
     )
 
 
-def _figure(table: ByStep) -> str:
-    numbers = _html_table(*table.cells())
+def _figure(series: Series) -> str:
+    shown = series_cells(series)
+    image = f'<img alt="{escape(series.title, quote=True)} by step" src="data:image/png;base64,{plot(series)}">'
     return (
-        f"<figure><figcaption><b>{escape(table.title)}</b></figcaption>{plot(table)}"
-        f"<details><summary>numbers</summary>{numbers}</details></figure>"
+        f"<figure><figcaption><b>{escape(series.title)}</b></figcaption>{image}"
+        f"<details><summary>numbers</summary>{_html_table(shown.header, shown.rows)}</details></figure>"
     )
 
 
-def _table(table: Table) -> str:
-    header, rows = table.cells()
-    if isinstance(table, Figures) and not any(header):
-        header = []
-    return _block(table.title, _html_table(header, rows))
+def _table(table: Cells) -> str:
+    return _block(table.title, _html_table([] if table.bare else table.header, table.rows))
 
 
 def _block(title: str, content: str) -> str:
@@ -135,52 +137,41 @@ def _html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="wide"><table>{head}{lines}</table></div>'
 
 
-def _claims(sanity: Sequence[Mapping[str, Any]]) -> str:
-    if not sanity:
+def _claims(claims: Sequence[Claim]) -> str:
+    if not claims:
         return ""
-    items = "".join(_claim(row) for row in sanity)
+    items = "".join(map(_claim, claims))
     return f'<h3>Checks of the checker</h3><ul class="claims">{items}</ul>'
 
 
-def _claim(row: Mapping[str, Any]) -> str:
-    kind, words = ("met", "holds") if row["holds"] else ("missed", "does not hold")
-    figures = escape(_figures(row.get("figures", {})))
-    return f'<li><span class="{kind}">{words}</span> {escape(row["claim"])} <span class="soft">{figures}</span></li>'
+def _claim(claim: Claim) -> str:
+    kind, words = ("met", "holds") if claim.holds else ("missed", "does not hold")
+    figures = ", ".join(f"{label(name)} {number(value)}" for name, value in claim.figures.items())
+    return (
+        f'<li><span class="{kind}">{words}</span> {escape(claim.text)} <span class="soft">{escape(figures)}</span></li>'
+    )
 
 
-def _figures(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{label(name)} {text}" for name, value in values.items() if (text := figure(value)) is not None)
-
-
-def _picture(name: str, picture: Mapping[str, Any]) -> str:
-    rest = _figures({key: value for key, value in picture.items() if key != "png"})
-    caption = f"{label(name)}: {rest}" if rest else label(name)
-    image = f'<img alt="{escape(caption, quote=True)}" src="data:image/png;base64,{picture["png"]}">'
+def _picture(name: str, picture: Picture) -> str:
+    caption = f"{label(name)}: {picture.caption}" if picture.caption else label(name)
+    image = f'<img alt="{escape(caption, quote=True)}" src="data:image/png;base64,{picture.png}">'
     return f'<figure class="picture"><figcaption>{escape(caption)}</figcaption>{image}</figure>'
 
 
-def _strips(pictures: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    strips = "".join(_strip(strip, pictures["steps"]) for strip in pictures.get("strips", []))
-    drawn = f"The first moving clips that seed {metrics['settings']['seed']} draws, none chosen for its looks; "
-    return f"<h2>Video strips</h2><p>{drawn} the action above each frame led to it.</p>{strips}" if strips else ""
-
-
-def _strip(strip: Mapping[str, Any], steps: Sequence[int]) -> str:
-    heads = zip(steps, strip["actions"], strict=True)
-    cells = "".join(f"<span>{step}: {escape(action.replace('_', ' '))}</span>" for step, action in heads)
-    episode, start = strip["place"]
-    rows = "".join(
-        f'<span>{escape(label(row))}</span><img alt="{escape(label(row), quote=True)}, clip from frame {start} of '
-        f'episode {episode}" src="data:image/png;base64,{png}">'
-        for row, png in strip["rows"].items()
+def _strips(answer: Answer, seed: int) -> str:
+    drawn = (
+        f"The first moving clips that seed {seed} draws, none chosen for its looks; the action above each led to it."
     )
-    place = f'<span class="soft">episode {episode}, frame {start}</span>'
-    return f'<div class="strip">{place}<div class="steps">{cells}</div>{rows}</div>'
+    strips = "".join(_picture(name, picture) for name, picture in answer.pictures.items())
+    return f"<h2>Video strips</h2><p>{drawn}</p>{strips}" if strips else ""
 
 
 def _provenance(metrics: Mapping[str, Any]) -> str:
     groups = {name: metrics[name] for name in ("settings", "checkpoint", "data", "code", "hardware")}
-    groups["seconds"] = {part: run["seconds"] for part, run in metrics["runs"].items()}
+    runs = metrics["runs"]
+    groups["seconds (of a processor)"] = {
+        question: f"{run['seconds']:.0f} ({run['cpu_seconds']:.0f})" for question, run in runs.items()
+    }
     blocks = "".join(
         _block(label(name), _html_table([], [[label(key), _value(value)] for key, value in group.items()]))
         for name, group in groups.items()
@@ -189,4 +180,6 @@ def _provenance(metrics: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    return _figures(value) if isinstance(value, Mapping) else str(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{label(name)} {number(part)}" for name, part in value.items())
+    return str(value)

@@ -2,11 +2,10 @@
 
 CSS = """
 :root { color-scheme: light dark;
-  --paper: #fff; --ink: #1c1e21; --soft: #5d646d; --rule: #d9dce0; --wash: #f5f6f7; --good: #1a7f4f; --bad: #c22f2f;
-  --1: #d55e00; --2: #009e73; --3: #0072b2; --4: #8a8f98; --5: #b0508b; --6: #b28a00; --7: #4b9fd5; --8: #444a52; }
+  --paper: #fff; --ink: #1c1e21; --soft: #5d646d; --rule: #d9dce0; --wash: #f5f6f7; --good: #1a7f4f; --bad: #c22f2f; }
 @media (prefers-color-scheme: dark) { :root {
-  --paper: #15171a; --ink: #e6e7e9; --soft: #9aa1ab; --rule: #31353b; --wash: #1d2024; --good: #4fc38b; --bad: #ff7b72;
-  --1: #ff9a3d; --2: #2fc79a; --3: #56b4e9; --4: #8d939c; --5: #e08bbd; --6: #e6c229; --7: #9ad0f2; --8: #c9ced6; } }
+  --paper: #15171a; --ink: #e6e7e9; --soft: #9aa1ab; --rule: #31353b; --wash: #1d2024; --good: #4fc38b;
+  --bad: #ff7b72; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 48px 28px 96px; max-width: 1000px; background: var(--paper); color: var(--ink);
   font: 16px/1.55 Charter, "Bitstream Charter", "Iowan Old Style", Georgia, serif; }
@@ -16,7 +15,7 @@ h3 { font-size: .95em; margin: 1.2em 0 .3em; }
 p { max-width: 68ch; margin: .4em 0 .8em; }
 .soft, figcaption, .question { color: var(--soft); }
 .question { font-style: italic; margin-bottom: 1.2em; }
-table, .keys, svg, .strip, summary { font-family: system-ui, -apple-system, "Segoe UI",
+table, summary { font-family: system-ui, -apple-system, "Segoe UI",
   "DejaVu Sans", sans-serif; }
 table { border-collapse: collapse; font-size: .8em; line-height: 1.35; margin: .4em 0 1.2em; }
 .wide { overflow-x: auto; }
@@ -35,23 +34,9 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; white-space:
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 430px), 1fr)); gap: 8px 32px; }
 .plots figure { margin: 0 0 1em; min-width: 0; }
 figcaption { font-size: .88em; margin-bottom: .3em; } figcaption b { color: var(--ink); }
-svg { display: block; width: 100%; height: auto; }
-svg text { font-size: 11px; fill: var(--soft); }
-.grid { stroke: var(--rule); stroke-width: 1; }
-.line { fill: none; stroke-width: 2; stroke-linejoin: round; } .band { opacity: .17; stroke: none; }
-.keys { font-size: .76em; line-height: 1.5; display: flex; flex-wrap: wrap; gap: 0 1.2em; margin: 0 0 .3em; }
-.swatch { display: inline-block; width: 14px; height: 3px; border-radius: 2px;
-  margin-right: .45em; vertical-align: .25em; }
+.plots img { display: block; width: 100%; height: auto; border-radius: 4px; }
 details { margin: .2em 0 .6em; } summary { font-size: .76em; color: var(--soft); cursor: pointer; }
-.strip { display: grid; grid-template-columns: 7.5em 1fr; gap: 3px 12px; align-items: center; font-size: .78em;
-  margin: 0 0 1.8em; max-width: 900px; }
-.strip img { width: 100%; display: block; image-rendering: auto; }
-.strip .steps { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; text-align: center; color: var(--soft); }
 .picture { margin: 0 0 1.5em; } .picture img { max-width: 100%; }
 .claims { padding-left: 0; list-style: none; font-size: .92em; } .claims li { margin: .15em 0; }
-@media print { body { padding: 0; font-size: 11pt; } h2, figure, .strip { break-inside: avoid; } }
-""" + "".join(
-    f".c{i} {{ --c: var(--{i}); }} .line.c{i} {{ stroke: var(--c); }} .band.c{i}, .dot.c{i} {{ fill: var(--c); }} "
-    f".swatch.c{i} {{ background: var(--c); }}\n"
-    for i in range(1, 9)
-)
+@media print { body { padding: 0; font-size: 11pt; } h2, figure { break-inside: avoid; } }
+"""

@@ -1,7 +1,8 @@
 """Writes the numbers of a metrics.json into documents: `python -m worldmodel.evaluation.report.publish FILE.md ...`.
 
 A file says where with `<!-- results:begin NAME -->` and `<!-- results:end -->`; what stands between is replaced. The
-names are those of BLOCKS, the numbers those that ship with the package.
+names are those of BLOCKS, the numbers those that ship with the package. `<!-- results:begin gallery -->` is a row for
+each checkpoint that ships with a metrics.json of its own.
 """
 
 from __future__ import annotations
@@ -13,73 +14,94 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .bars import HORIZON, bars, mean
-from .tables import Figures, figure, label, markdown, number, tables
+from ..answers import Answer, Claim
+from .bars import bars
+from .comparison import answers_of
+from .tables import Cells, cells, label, markdown, number
 
-SHIPPED = Path(__file__).parents[2] / "pretrained" / "metrics.json"
-ROWS = ("reconstruction", "model", "no_actions", "copy_last")
+PRETRAINED = Path(__file__).parents[2] / "pretrained"
+SHIPPED = PRETRAINED / "metrics.json"
+ROWS = ("reconstruction", "model", "without_map", "no_actions", "copy_last")
 SHORT = (1, 2, 4, 6, 8, 10)  # the steps that a short table shows
+LAST = 10  # the step of the gallery
 MARKED = re.compile(r"(<!-- results:begin (\w+) -->\n).*?(<!-- results:end -->)", re.DOTALL)
 
 Metrics = Mapping[str, Any]
+Answers = Mapping[str, Answer]
 
 
 def fidelity(metrics: Metrics) -> str:
-    """Return PSNR by imagined step, the four rows."""
-    rows = metrics["parts"]["fidelity"]["horizons"][HORIZON]["psnr"]
+    """Return PSNR by imagined step, a line for each of ROWS that there is."""
+    series = answers_of(metrics)["fidelity"].series["10/psnr"]
     lines = []
     for row in ROWS:
-        cells = [label(row), *(f"{mean(rows[row])[step - 1]:.1f}" for step in SHORT)]
-        lines.append([f"**{cell}**" for cell in cells] if row == "model" else cells)
+        if row in series.rows:
+            found = [label(row), *(f"{series.rows[row].mean[step - 1]:.1f}" for step in SHORT)]
+            lines.append([f"**{cell}**" for cell in found] if row == "model" else found)
     return markdown(["PSNR in dB, step", *map(str, SHORT)], lines)
 
 
 def summary(metrics: Metrics) -> str:
-    """Return the figures that say most, one line a part."""
-    lines = []
-    for part, line in SUMMARY.items():
+    """Return the figures that say most, one line a question."""
+    answers, lines = answers_of(metrics), []
+    for name, line in SUMMARY.items():
         try:
-            lines.append([part, line(metrics["parts"])])
-        except KeyError:  # that part was not asked
+            lines.append([name, line(answers)])
+        except KeyError:  # that question was not asked
             continue
     return markdown(["", ""], lines)
 
 
-def _tokenizer(parts: Metrics) -> str:
-    found = parts["tokenizer"]
-    psnr, moving = mean(found["psnr"]), mean(found["psnr_moving"])
-    return f"{psnr:.1f} dB, {moving:.1f} dB on moving clips, {found['codes_used']} codes in use"
+def _tokenizer(answers: Answers) -> str:
+    found = answers["tokenizer"].scalars
+    psnr, moving = found["psnr"].number, found["psnr_moving"].number
+    return f"{psnr:.1f} dB, {moving:.1f} dB on moving clips, {found['codes_used'].value} codes in use"
 
 
-def _likelihood(parts: Metrics) -> str:
-    nats = {name: mean(value) for name, value in parts["likelihood"]["fully_teacher_forced"].items()}
+def _likelihood(answers: Answers) -> str:
+    table = answers["likelihood"].tables["fully_teacher_forced"]
+    nats = {name: table["model", name].number for name in table.columns}
     others = ", ".join(f"{nats[name]:.2f} with {name} actions" for name in ("shuffled", "random") if name in nats)
     return f"{nats['right']:.2f} nats a code; {others}, {nats['none']:.2f} without actions"
 
 
-def _bits(parts: Metrics) -> str:
-    bits = parts["likelihood"]["bits_per_frame"]
-    return f"{number(round(mean(bits['right'])))} (uniform prior: {number(round(mean(bits['uniform'])))})"
+def _bits(answers: Answers) -> str:
+    table = answers["likelihood"].tables["bits_per_frame"]
+    bits, uniform = table["model", "right"].number, table["model", "uniform"].number
+    return f"{number(round(bits))} (uniform prior: {number(round(uniform))})"
 
 
-def _control(parts: Metrics) -> str:
-    found = parts["control"]
-    delta = mean(found["delta_psnr"]["model"])[-1]
-    chosen, chance = mean(found["counterfactual"]["rows"]["model"]["top1"]), found["counterfactual"]["chance"]
-    return f"the right action's future is the nearest in {chosen:.0%} (chance: {chance:.0%}); delta-PSNR {delta:.1f} dB"
+def _control(answers: Answers) -> str:
+    found = answers["control"]
+    delta = found.series["delta_psnr"].rows["model"].mean[-1]
+    table, chance = found.tables["counterfactuals"], found.scalars["chance"].number
+    top1 = f"{table['model', 'top1'].number:.0%}"
+    if "without_map" in table.rows:
+        top1 += f", {table['without_map', 'top1'].number:.0%} without map"
+    return f"the right action's future is the nearest in {top1} (chance: {chance:.0%}); delta-PSNR {delta:.1f} dB"
 
 
-def _speed(parts: Metrics) -> str:
-    found = parts["speed"]["frames_per_second"]
-    together = f", {number(found['batch_4']['median'])} for four together" if "batch_4" in found else ""
-    return f"{number(found['batch_1']['median'])} frames/s for one video (real time is 8.75){together}"
+def _changes(answers: Answers) -> str:
+    found = answers["changes"]
+    ratio = found.series["error_ratio"].rows["model"].mean[-1]
+    kept = found.series["codes_kept"].rows["model"].mean[-1]
+    return f"{ratio:.0%} of copy-last's error at step {LAST}; {kept:.0%} of the changed codes are right"
 
 
-SUMMARY: dict[str, Callable[[Metrics], str]] = {
+def _speed(answers: Answers) -> str:
+    table = answers["speed"].tables["frames_per_second"]
+    real_time = answers["speed"].scalars["real_time"].number
+    together = f", {number(table['batch_4', 'median'].number)} for four together" if "batch_4" in table.rows else ""
+    one = number(table["batch_1", "median"].number)
+    return f"{one} frames/s for one video (real time is {number(real_time)}){together}"
+
+
+SUMMARY: dict[str, Callable[[Answers], str]] = {
     "tokenizer": _tokenizer,
     "dynamics": _likelihood,
     "bits a frame": _bits,
     "control": _control,
+    "changed pixels": _changes,
     "speed": _speed,
 }
 
@@ -87,7 +109,7 @@ SUMMARY: dict[str, Callable[[Metrics], str]] = {
 def table_of_bars(metrics: Metrics) -> str:
     """Return the bars, and which are met."""
     words = {True: "yes", False: "**no**", None: ""}
-    lines = [[bar.name, bar.must, bar.aim, bar.measured, words[bar.met]] for bar in bars(metrics)]
+    lines = [[bar.name, bar.must, bar.aim, bar.measured, words[bar.met]] for bar in bars(answers_of(metrics))]
     return markdown(["bar", "must", "aim", "measured", "met"], lines)
 
 
@@ -104,39 +126,78 @@ def provenance(metrics: Metrics) -> str:
         f"{data['env']}, split {data['split']}.",
         f"{machine['cores']} cores of {machine['processor']}, torch {machine['torch']}, threads: {machine['threads']}.",
     ]
-    broken = [f"{row['part']}: it does not hold that {row['claim']}" for row in metrics["broken_claims"]]
+    broken = [f"{row['question']}: it does not hold that {row['text']}" for row in metrics["broken_claims"]]
     return "\n".join([*lines, *broken]) + "\n"
 
 
 def everything(metrics: Metrics) -> str:
-    """Return all tables of all parts."""
+    """Return all tables of all answers."""
     text = []
-    for part, result in metrics["parts"].items():
-        seconds = metrics["runs"].get(part, {}).get("seconds")
-        text.append(f"### {label(part).capitalize()}" + (f" ({seconds:.0f} s)" if seconds else ""))
-        for table in tables(result):
-            header, rows = table.cells()
+    for question, answer in answers_of(metrics).items():
+        seconds = metrics["runs"].get(question, {}).get("seconds")
+        text.append(f"### {label(question).capitalize()}" + (f" ({seconds:.0f} s)" if seconds else ""))
+        for table in cells(answer):
             heading = f"{table.title}:\n\n" if table.title else ""
-            text.append(heading + (_sentence(rows) if _bare(table) else markdown(header, rows)).rstrip())
-        text.extend(_claims(result))
+            text.append(heading + (_sentence(table) if table.bare else markdown(table.header, table.rows)).rstrip())
+        if answer.claims:
+            text.append("\n".join(map(_claim, answer.claims)))
     return "\n\n".join(text) + "\n"
 
 
-def _bare(table: object) -> bool:
-    return isinstance(table, Figures) and not any(table.columns)
+def _sentence(table: Cells) -> str:
+    return "; ".join(": ".join(row) for row in table.rows) + "."
 
 
-def _sentence(rows: Sequence[Sequence[str]]) -> str:
-    return "; ".join(": ".join(row) for row in rows) + "."
+def _claim(claim: Claim) -> str:
+    figures = ", ".join(f"{label(name)} {number(value)}" for name, value in claim.figures.items())
+    return f"* {'holds' if claim.holds else '**does not hold**'}: {claim.text} ({figures})"
 
 
-def _claims(result: Metrics) -> list[str]:
-    lines = []
-    for row in result.get("sanity", []):
-        figures = ", ".join(f"{label(name)} {figure(value)}" for name, value in row.get("figures", {}).items())
-        lines.append(f"* {'holds' if row['holds'] else '**does not hold**'}: {row['claim']} ({figures})")
-    return ["\n".join(lines)] if lines else []
+def gallery(all_metrics: Mapping[str, Metrics]) -> str:
+    """Return a row for each game: {name of its checkpoint: content of its metrics.json}."""
+    return markdown(list(GALLERY), [_game(name, metrics) for name, metrics in all_metrics.items()])
 
+
+def _game(name: str, metrics: Metrics) -> list[str]:
+    answers, found = answers_of(metrics), [name]
+    for column, read in GALLERY.items():
+        if column == "game":
+            found[0] = f"{name} (`{metrics['data']['env']}`)"
+            continue
+        try:
+            found.append(read(metrics, answers))
+        except (KeyError, IndexError):  # a question that was not asked, or was skipped
+            found.append("–")
+    return found
+
+
+def _at_last(row: str) -> Callable[[Metrics, Answers], str]:
+    def read(metrics: Metrics, answers: Answers) -> str:
+        return f"{answers['fidelity'].series[f'{LAST}/psnr'].rows[row].mean[LAST - 1]:.1f}"
+
+    return read
+
+
+def _top1(metrics: Metrics, answers: Answers) -> str:
+    top1 = answers["control"].tables["counterfactuals"]["model", "top1"].number
+    return f"{top1:.0%} (chance {answers['control'].scalars['chance'].number:.0%})"
+
+
+GALLERY: dict[str, Callable[[Metrics, Answers], str]] = {
+    "game": lambda metrics, answers: metrics["data"]["env"],
+    "ceiling, dB": _at_last("reconstruction"),
+    f"model at step {LAST}, dB": _at_last("model"),
+    "copy-last, dB": _at_last("copy_last"),
+    "error on changed pixels, of copy-last's": lambda metrics, answers: (
+        f"{answers['changes'].series['error_ratio'].rows['model'].mean[LAST - 1]:.0%}"
+    ),
+    "top-1": _top1,
+    "frames/s": lambda metrics, answers: number(
+        answers["speed"].tables["frames_per_second"]["batch_1", "median"].number
+    ),
+    "parameters, millions": lambda metrics, answers: f"{sum(metrics['checkpoint']['parameters'].values()) / 1e6:.1f}",
+    "size, MB": lambda metrics, answers: f"{metrics['checkpoint']['bytes'] / 1e6:.1f}",
+}
 
 BLOCKS: dict[str, Callable[[Metrics], str]] = {
     "fidelity": fidelity,
@@ -145,28 +206,35 @@ BLOCKS: dict[str, Callable[[Metrics], str]] = {
     "provenance": provenance,
     "everything": everything,
 }
+EVERY_BLOCK = (*BLOCKS, "gallery")
 
 
-def publish(text: str, metrics: Metrics) -> str:
-    """Return a document with the numbers of `metrics` between its markers.
+def publish(text: str, metrics: Metrics, games: Mapping[str, Metrics]) -> str:
+    """Return a document with numbers between its markers: of `metrics`, and of each of `games` in the gallery.
 
     Raises:
         ValueError: if a marker names no block.
     """
 
     def block(found: re.Match[str]) -> str:
-        if found[2] not in BLOCKS:
-            raise ValueError(f"no block of results named {found[2]!r}; blocks: {', '.join(BLOCKS)}")
-        return f"{found[1]}\n{BLOCKS[found[2]](metrics)}\n{found[3]}"
+        if found[2] not in EVERY_BLOCK:
+            raise ValueError(f"no block of results named {found[2]!r}; blocks: {', '.join(EVERY_BLOCK)}")
+        content = gallery(games) if found[2] == "gallery" else BLOCKS[found[2]](metrics)
+        return f"{found[1]}\n{content}\n{found[3]}"
 
     return MARKED.sub(block, text)
 
 
+def read_games(directory: Path = PRETRAINED) -> dict[str, Metrics]:
+    """Return the metrics of every checkpoint below a directory that has a metrics.json of its own, by its name."""
+    return {file.parent.name: json.loads(file.read_text()) for file in sorted(directory.glob("*/metrics.json"))}
+
+
 def main(files: Sequence[str]) -> None:
     """Write the shipped numbers into `files`."""
-    metrics = json.loads(SHIPPED.read_text())
+    metrics, games = json.loads(SHIPPED.read_text()), read_games()
     for file in map(Path, files):
-        file.write_text(publish(file.read_text(), metrics))
+        file.write_text(publish(file.read_text(), metrics, games))
 
 
 if __name__ == "__main__":

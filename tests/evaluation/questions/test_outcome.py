@@ -9,8 +9,9 @@ import pytest
 
 from tests.training.test_outcome import LENGTH, write_games
 from tests.worlds import record_toy, tiny_outcome_simulator, tiny_simulator
-from worldmodel.evaluation.outcome import BINS, STEPS, auc, calibration, draw_places, end_figures, measure
-from worldmodel.evaluation.subject import Subject
+from worldmodel.evaluation.answers import from_json, to_json
+from worldmodel.evaluation.harness.subject import Subject
+from worldmodel.evaluation.questions.outcome import BINS, STEPS, auc, calibration, draw_places, end_figures, measure
 from worldmodel.rollouts import EpisodeDataset
 
 
@@ -58,13 +59,14 @@ def test_every_figure_is_there(tmp_path: Path) -> None:
     subject = Subject(dataset=dataset, simulator=simulator, num_clips=8, context=2)
     answer = measure(subject, lambda done, of: told.append((done, of)))
     assert told[-1] == (8, 8)
-    assert answer["clips"] == 8
-    assert answer["operating_threshold"] == pytest.approx(1 / 11)
-    assert answer["teacher_forced"]["reward_error"]["mean"] > 0
-    assert answer["teacher_forced"]["end_recall"] is None  # the toy game never ends by itself
-    assert len(answer["by_horizon"]["reward_error"]["mean"]) == STEPS
+    assert answer.scalars["clips"].value == 8
+    assert answer.scalars["operating threshold"].value == pytest.approx(1 / 11)
+    assert answer.scalars["teacher_forced/reward_error"].number > 0
+    assert "teacher_forced/end_recall" not in answer.scalars  # the toy game never ends by itself
+    assert len(answer.series["by_horizon/reward_error"].rows["model"].mean) == STEPS
+    assert from_json(to_json(answer)).series.keys() == answer.series.keys()
     old = measure(Subject(dataset=dataset, simulator=tiny_simulator(), num_clips=8, context=2), lambda done, of: None)
-    assert old == {"skipped": "the checkpoint has no reward and end heads"}
+    assert old.skipped == {"": "the checkpoint has no reward and end heads"}
 
 
 def test_a_step_is_asked_with_its_own_action(tmp_path: Path) -> None:
@@ -72,11 +74,11 @@ def test_a_step_is_asked_with_its_own_action(tmp_path: Path) -> None:
     dataset = EpisodeDataset(record_toy(tmp_path / "toy"))
     subject = Subject(dataset=dataset, simulator=tiny_outcome_simulator(), num_clips=8, context=2)
     answer = measure(subject, lambda done, of: None)
-    from worldmodel.evaluation import outcome
+    from worldmodel.evaluation.questions import outcome
 
     places, _ = draw_places(dataset, frames=2 + STEPS, number=8, seed=0)
     recorded = outcome.OutcomeClips(dataset, clip=2 + STEPS, episodes=len(dataset)).read(places)
     real, own = outcome._ask(subject.simulator, dataset, places, recorded, 2, 0)
     np.testing.assert_allclose(real.expected[:, 0], own.expected[:, 0], rtol=1e-4, atol=1e-4)
     first = np.abs(own.expected - own.rewards)[:, 0].mean()
-    assert answer["by_horizon"]["reward_error"]["mean"][0] == pytest.approx(first, rel=1e-4)
+    assert answer.series["by_horizon/reward_error"].rows["model"].mean[0] == pytest.approx(first, rel=1e-4)

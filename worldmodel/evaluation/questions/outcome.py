@@ -8,19 +8,19 @@ an end, as ends are rare: recall is over all of them, false alarms and calibrati
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
-from ..dynamics.outcome import RecordedOutcomes
-from ..rollouts import EpisodeDataset
-from ..simulator import Simulator
-from ..training.data import Windows
-from ..training.outcome import OutcomeClips
-from ..types import Report
-from .intervals import bootstrap
-from .subject import Subject
+from ...dynamics.outcome import RecordedOutcomes
+from ...rollouts import EpisodeDataset
+from ...simulator import Simulator
+from ...training.data import Windows
+from ...training.outcome import OutcomeClips
+from ...types import Report
+from ..answers import Answer, Curve, Scalar, Series
+from ..harness.subject import Subject
+from ..metrics.intervals import bootstrap, by_step, rounded
 
 STEPS = 10
 AT_ONCE = 8  # clips
@@ -28,7 +28,7 @@ BINS = 10  # of calibration
 
 
 @dataclass(frozen=True)
-class Answers:
+class Heads:
     """What the heads said of some steps (b n), and what was so."""
 
     rewards: np.ndarray
@@ -37,14 +37,14 @@ class Answers:
     probabilities: np.ndarray
 
 
-def measure(subject: Subject, report: Report) -> dict[str, Any]:
+def measure(subject: Subject, report: Report) -> Answer:
     """Return reward error, and how well ends are foreseen, given the real past and by horizon.
 
-    Without heads there is nothing to ask: {"skipped": why}.
+    Without heads it is said that it was skipped.
     """
     simulator, rng = subject.simulator, np.random.default_rng(subject.seed)
     if not simulator.has_outcome:
-        return {"skipped": "the checkpoint has no reward and end heads"}
+        return Answer(skipped={"": "the checkpoint has no reward and end heads"})
     number = max(AT_ONCE, subject.num_clips // (10 if subject.quick else 1))
     places, drawn = draw_places(subject.dataset, frames=subject.context + STEPS, number=number, seed=subject.seed)
     outcomes = OutcomeClips(subject.dataset, clip=subject.context + STEPS, episodes=len(subject.dataset))
@@ -56,13 +56,14 @@ def measure(subject: Subject, report: Report) -> dict[str, Any]:
         imagined.append(answers[1])
         report(start + len(some), len(places))
     threshold = 1 / (1 + simulator.dynamics.config.end_weight)  # where the weighted probability is 1/2
-    return {
+    facts = {
         "clips": int(drawn.sum()),
-        "clips_before_an_end": int((~drawn).sum()),
-        "operating_threshold": threshold,
-        "teacher_forced": _summary(_joined(forced), drawn, threshold, rng),
-        "by_horizon": _by_horizon(_joined(imagined), drawn, threshold, rng),
+        "clips before an end": int((~drawn).sum()),
+        "operating threshold": threshold,
     }
+    answer = Answer(scalars={name: Scalar(value) for name, value in facts.items()})
+    answer |= _summary(_joined(forced), drawn, threshold, rng)
+    return answer | _by_horizon(_joined(imagined), drawn, threshold, rng)
 
 
 def draw_places(
@@ -92,7 +93,7 @@ def _ask(
     recorded: RecordedOutcomes,
     context: int,
     seed: int,
-) -> tuple[Answers, Answers]:
+) -> tuple[Heads, Heads]:
     """Return what the heads say given the real past, and given an imagined one: of the steps after the context."""
     length = context + STEPS - 1  # frames of which a step follows
     frames = np.stack([dataset.frames(episode, start, start + length) for episode, start in places])
@@ -109,41 +110,57 @@ def _ask(
     )
     rewards, ends = (part[:, context - 1 :].numpy() for part in (recorded.rewards, recorded.ends))
     first, second = (
-        Answers(rewards, expected.float().cpu().numpy(), ends, probability.float().cpu().numpy())
+        Heads(rewards, expected.float().cpu().numpy(), ends, probability.float().cpu().numpy())
         for expected, probability in (real, own)
     )
     return first, second
 
 
-def _joined(parts: list[Answers]) -> Answers:
+def _joined(parts: list[Heads]) -> Heads:
     names = ("rewards", "expected", "ends", "probabilities")
-    return Answers(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    return Heads(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def _summary(answers: Answers, drawn: np.ndarray, threshold: float, rng: np.random.Generator) -> dict[str, Any]:
-    error = np.abs(answers.expected - answers.rewards)[drawn]
-    mean = np.abs(answers.rewards - answers.rewards[drawn].mean())[drawn]
-    return {
+def _summary(heads: Heads, drawn: np.ndarray, threshold: float, rng: np.random.Generator) -> Answer:
+    """Return what the heads know given the real past."""
+    error = np.abs(heads.expected - heads.rewards)[drawn]
+    mean = np.abs(heads.rewards - heads.rewards[drawn].mean())[drawn]
+    rewards = {
         "reward_error": bootstrap(error.mean(1), rng),
         "reward_error_of_the_mean": bootstrap(mean.mean(1), rng),
-        "reward_bias": bootstrap((answers.expected - answers.rewards)[drawn].mean(1), rng),
-        **end_figures(answers.ends, answers.probabilities, drawn, threshold),
-        "calibration": calibration(answers.ends[drawn], answers.probabilities[drawn]),
+        "reward_bias": bootstrap((heads.expected - heads.rewards)[drawn].mean(1), rng),
     }
+    figures = end_figures(heads.ends, heads.probabilities, drawn, threshold)
+    ends = {name: Scalar(value) for name, value in figures.items() if value is not None}
+    bins = calibration(heads.ends[drawn], heads.probabilities[drawn])
+    rows = {name: Curve(tuple(values)) for name, values in bins.items()}
+    steps = tuple(range(1, len(bins["predicted"]) + 1))
+    return Answer(
+        scalars={f"teacher_forced/{name}": value for name, value in (rewards | ends).items()},
+        series={"calibration": Series("calibration of the end head, by tenth of the steps", steps, rows)},
+        clips={"teacher_forced/reward_error": rounded(error)},
+    )
 
 
-def _by_horizon(answers: Answers, drawn: np.ndarray, threshold: float, rng: np.random.Generator) -> dict[str, Any]:
-    """Return the same by step. Ends of one step are few: recall is over the ends within so many steps."""
-    steps = range(answers.rewards.shape[1])
+def _by_horizon(heads: Heads, drawn: np.ndarray, threshold: float, rng: np.random.Generator) -> Answer:
+    """Return the same by step. A figure that a step is without, having no end, is left out as a whole."""
+    count = heads.rewards.shape[1]
     figures = [
-        end_figures(answers.ends[:, step : step + 1], answers.probabilities[:, step : step + 1], drawn, threshold)
-        for step in steps
+        end_figures(heads.ends[:, step : step + 1], heads.probabilities[:, step : step + 1], drawn, threshold)
+        for step in range(count)
     ]
-    return {
-        "steps": [step + 1 for step in steps],
-        "reward_error": bootstrap(np.abs(answers.expected - answers.rewards)[drawn], rng),
-        **{name: [each[name] for each in figures] for name in figures[0]},
+    by_name = {name: [each[name] for each in figures] for name in figures[0]}
+    ends = {
+        name: Curve(tuple(value for value in values if value is not None))
+        for name, values in by_name.items()
+        if None not in values
     }
+    error = np.abs(heads.expected - heads.rewards)[drawn]
+    steps = tuple(range(1, count + 1))
+    series = {"by_horizon/reward_error": Series("reward error by step", steps, {"model": by_step(error, rng)})}
+    if ends:
+        series["by_horizon/ends"] = Series("ends foreseen by step", steps, ends)
+    return Answer(series=series, clips={"by_horizon/reward_error": rounded(error)})
 
 
 def end_figures(
