@@ -138,7 +138,7 @@ class Simulator:
         self.decode(codes[:, None])
 
     def reset(self, frames: Frames, actions: np.ndarray) -> None:
-        """Begin from real frames: uint8 (b t H W 3), and what was done between them: (b t-1), -1 where it is not known.
+        """Begin from real frames: uint8 (b t H W 3), and what was done between them: (b t-1), -1 where it is unknown.
 
         Raises:
             ValueError: if the shapes do not fit, or an action is not one of the model's.
@@ -298,7 +298,7 @@ class Simulator:
 
         Args:
             codes: the frames, real or imagined.
-            actions: after each; -1 where it is not told.
+            actions: after each; -1 where it is unknown.
             num_real: the first so many frames are a context, and all that follows is predicted as `step` predicts it
                 after a `reset` with them, whoever imagined the frames; None for all frames to be real.
         """
