@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,6 @@ import numpy as np
 from ..envs import GameDiedError
 from ..simulator import Simulator
 from ..sources import Context
-from ..streams import Streams
 from ..truth import open_game
 from .protocol import View
 from .real import OpenGame, RealGame
@@ -164,6 +162,4 @@ class Session:
 
 def private_copy(simulator: Simulator) -> Simulator:
     """Return a simulator with the same weights and a state of its own."""
-    mine = copy.copy(simulator)
-    mine.streams = Streams()
-    return mine
+    return simulator.fork()

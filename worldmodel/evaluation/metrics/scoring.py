@@ -40,7 +40,8 @@ def frame_nats(simulator: Simulator, features: Features, codes: Codes) -> np.nda
     b, t = codes.shape[:2]
     flat, every, parts = features.flatten(), codes.flatten(0, 1), []
     for start in range(0, len(every), FRAMES_AT_ONCE):
-        some, frames = (each[start : start + FRAMES_AT_ONCE] for each in (flat, every))
+        here = slice(start, start + FRAMES_AT_ONCE)
+        some, frames = flat[here], every[here]
         with autocast(codes.device, precision=simulator.precision):
             logits = simulator.dynamics.logits(some[None], frames[None])[0]
         nats = F.cross_entropy(logits.float().flatten(0, -2), frames.flatten(), reduction="none")
