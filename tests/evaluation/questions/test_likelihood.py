@@ -35,7 +35,6 @@ def test_teacher_forced_numbers_are_the_models_loss(subject: Subject) -> None:
         assert np.mean(numbers.clips[f"model/{name}"]) == pytest.approx(losses.nll.item(), rel=1e-3)
 
 
-@pytest.mark.usefixtures("all_looks_alike")
 def test_figures_agree_with_one_another(subject: Subject) -> None:
     """Bits a frame are nats a code times the codes, and the priors differ by the same bits over the pixel values."""
     done: list[int] = []
@@ -60,7 +59,7 @@ def test_a_model_that_knows_nothing(subject: Subject) -> None:
     with torch.no_grad():
         dynamics.decoder.head.table.zero_()
         dynamics.decoder.head.bias.zero_()
-        dynamics.appearances.zero_()  # nor does one code look nearer to what is expected
+        dynamics.code_appearance.zero_()  # nor does one code look nearer to what is expected
     simulator = Simulator(subject.simulator.tokenizer, dynamics, precision="float32")
     blank = Subject(simulator=simulator, dataset=subject.dataset, num_clips=12, context=2)
     numbers = likelihood.measure(blank, lambda done, total: None)

@@ -73,7 +73,6 @@ def test_recorded_actions_are_stretches_of_episodes() -> None:
     assert 0.6 < (rows[:, 0] >= 100).mean() < 0.95
 
 
-@pytest.mark.usefixtures("all_looks_alike")
 def test_what_is_traced_of_imagined_videos(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nats, counts, change and sharpness are those of the frames that imagine gives, seams between blocks included."""
     monkeypatch.setattr(stability, "BLOCK", 4)
@@ -87,9 +86,7 @@ def test_what_is_traced_of_imagined_videos(subject: Subject, monkeypatch: pytest
     everything = torch.cat([codes, imagined.codes], dim=1)
     actions = np.concatenate([clips.actions[:, :2], future], axis=1)
     with torch.inference_mode():
-        seen = 3  # no imagined frame is looked at
-        dynamics = subject.simulator.dynamics
-        features = dynamics.features(everything[:, :-1], torch.from_numpy(actions), seen=seen)[:, 2:]
+        features = subject.simulator.features(everything[:, :-1], torch.from_numpy(actions), num_real=3)[:, 2:]
     nats = frame_nats(subject.simulator, features, imagined.codes)
     np.testing.assert_allclose(trace.nats, nats[:, ::2], rtol=1e-3)
     frames = np.concatenate([subject.simulator.decode(codes[:, -1:]), imagined.frames], axis=1)
@@ -156,14 +153,13 @@ def test_the_whole_answer(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> 
     assert from_json(to_json(numbers)).clips.keys() == numbers.clips.keys()
 
 
-@pytest.mark.parametrize("with_map", [False, True])
-@pytest.mark.usefixtures("all_looks_alike")
+@pytest.mark.parametrize("has_map", [False, True])
 def test_real_frames_are_scored_as_own_ones_are_drawn(
-    subject: Subject, with_map: bool, monkeypatch: pytest.MonkeyPatch
+    subject: Subject, has_map: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given the very frames that the model imagined as real ones, they cost what they cost as own samples."""
     monkeypatch.setattr(stability, "BLOCK", 4)
-    simulator = tiny_simulator(with_map=with_map)
+    simulator = tiny_simulator(has_map=has_map)
     clips = subject.clips(4, number=1)
     recorded = record(simulator, simulator.tokenizer.encode(clips.frames[:, :3]), clips.actions, context=3, seed=0)
     codes = torch.cat([simulator.tokenizer.encode(clips.frames[:, :3]), recorded.codes], dim=1)

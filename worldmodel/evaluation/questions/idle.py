@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from ...dynamics.features import Features
 from ...envs import GameDiedError
 from ...simulator import Simulator
 from ...types import FrameCodes, Report
@@ -84,7 +84,7 @@ def noop_of(names: tuple[str, ...]) -> int | None:
 
 
 def _stay(simulator: Simulator, clips: Clips, noop: int, frames: int, *, context: int, seed: int) -> Stay:
-    told: list[tuple[Tensor, FrameCodes]] = []
+    told: list[tuple[Features, FrameCodes]] = []
     recorder = recording(simulator, lambda features, codes: told.append((features, codes)))
     recorder.seed(seed)
     recorder.reset(clips.frames[:, :context], clips.actions[:, : context - 1])
@@ -95,7 +95,7 @@ def _stay(simulator: Simulator, clips: Clips, noop: int, frames: int, *, context
         for _ in range(BLOCK):
             recorder.step(held)
         codes = torch.stack([drawn for _, drawn in told], dim=1)
-        features = torch.stack([known for known, _ in told[::SCORED_EVERY]], dim=1)
+        features = Features.stack([known for known, _ in told[::SCORED_EVERY]])
         nats.append(frame_nats(simulator, features, codes[:, ::SCORED_EVERY]))
         shown.append(simulator.decode(codes))
     return Stay(np.concatenate(shown, axis=1), np.concatenate(nats, axis=1))

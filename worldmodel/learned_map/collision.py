@@ -1,8 +1,8 @@
-"""Where a player cannot go, and what becomes of his step there.
+"""Collision: where a player cannot go, and how his step is clipped there.
 
-A wall stops the middle of a player's box half a box before itself. Seen so, the map is cut into cells by the lines on
-which somebody was ever stopped, and where nobody ever was there is a wall. Lines run along the axes, like the walls of
-most of Doom's test maps; how far exactly a player gets is known from where he was stopped, to a hundredth of his step.
+A wall stops the middle of a player's box half a box before itself. In these coordinates the map is cut into cells by
+the lines on which players were stopped; cells that nobody ever entered are solid. Lines run along the axes, like the
+walls of most of Doom's test maps.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 LINES = 64  # across each axis, at most
-FUDGE = 1 / 32  # of a tic's way is not gone if it ends at a wall
-TRIES = 3  # walls a tic
+GAP = 1 / 32  # share of a tic's way that is not gone if it ends at a wall
+MAX_HITS = 3  # walls a tic
 FAR = 1e6  # of half the map: no line
 MARGIN = 1e-5  # of half the map, at least, is left between a player and a wall
 
 
-class Walls(nn.Module):
+class CollisionMap(nn.Module):
     """Cells of a map, some of which nobody can enter: places and steps -> places after these steps.
 
     All places are x and y in -1..1 of the map. Without lines there is one cell, and it is free.
@@ -34,12 +34,12 @@ class Walls(nn.Module):
         self.register_buffer("free", torch.ones(LINES + 1, LINES + 1, dtype=torch.bool))
 
     @torch.no_grad()
-    def draw(self, across_x: Tensor, across_y: Tensor, visited: Tensor, *, near: float) -> None:
-        """Draw lines at rising places, at most LINES across each axis; of the cells, those are free that were visited.
+    def build(self, across_x: Tensor, across_y: Tensor, visited: Tensor, *, near: float) -> None:
+        """Place lines, at most LINES across each axis, and mark the cells that were visited as free.
 
         Args:
-            across_x: (n), x of lines along y.
-            across_y: (k), y of lines along x.
+            across_x: (n), x of lines along y, rising.
+            across_y: (k), y of lines along x, rising.
             visited: (m 2), places.
             near: what is nearer to a line does not count as visited. A cell as thin as that was never entered; it is
                 free if its neighbours on both sides are.
@@ -63,8 +63,8 @@ class Walls(nn.Module):
         """Return whether the middle of a player can be at places (m 2): (m)."""
         return self.free[self._cells(places).unbind(-1)]
 
-    def outside(self, places: Tensor) -> Tensor:
-        """Return places (m 2), those within walls moved to the nearest border of the cell that can be passed."""
+    def nearest_free(self, places: Tensor) -> Tensor:
+        """Return places (m 2), those within walls moved to the nearest border of their cell that can be passed."""
         cells = self._cells(places)
         nearest, found = places, torch.full_like(places[:, 0], math.inf)
         for axis in range(2):
@@ -78,20 +78,20 @@ class Walls(nn.Module):
         return torch.where(self.free[cells.unbind(-1)].unsqueeze(-1), places, nearest)
 
     def move(self, places: Tensor, speed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return places and speeds (m 2) after a tic with `speed` (m 2), halves of the map a tic.
+        """Return places and speeds (m 2) after a tic with velocity `speed` (m 2), halves of the map a tic.
 
-        Whoever would end in a wall goes as far as to it, and slides on along it with the share of his speed that the
-        way to it has left him (Doom's `P_SlideMove`). Whoever is within a wall is not stopped.
+        A player who would end in a wall moves up to it and slides along it with the share of his speed that is left
+        (Doom's `P_SlideMove`). A player within a wall is not stopped.
         """
-        going, lost, way = torch.ones_like(places[:, 0], dtype=torch.bool), ~self.is_free(places), speed
-        for _ in range(TRIES):
-            stopped = going & ~lost & ~self.is_free(places + way)
+        going, inside, way = torch.ones_like(places[:, 0], dtype=torch.bool), ~self.is_free(places), speed
+        for _ in range(MAX_HITS):
+            stopped = going & ~inside & ~self.is_free(places + way)
             places = torch.where((going & ~stopped).unsqueeze(-1), places + way, places)
             going = stopped
             if not going.any():
                 break
             share, across = self._hit(places, way)
-            there = places + (share - FUDGE).clamp(min=0).unsqueeze(-1) * way
+            there = places + (share - GAP).clamp(min=0).unsqueeze(-1) * way
             places = torch.where(going.unsqueeze(-1), there, places)
             way = torch.where(across, 0.0, (1 - share).unsqueeze(-1) * way)
             speed = torch.where(going.unsqueeze(-1), way, speed)

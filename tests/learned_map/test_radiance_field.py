@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.models import tiny_dynamics
-from worldmodel.dynamics.radiance_field import (
+from tests.models import tiny_dynamics, tiny_map
+from worldmodel.learned_map.radiance_field import (
     DENSITY_SCALE,
     GRID_SCALE,
     REACH,
@@ -23,7 +23,9 @@ GENERATOR = torch.Generator().manual_seed(0)
 
 
 def tiny_field(**changes: object) -> RadianceField:
-    config = tiny_dynamics(**({"field_grid": 64, "field_dim": 32} | changes)).config
+    settings = {"map_grid": 64, "colour_dim": 32, **changes}
+    of_codes = {name: settings.pop(name) for name in ("code_grid", "code_pixels") if name in settings}
+    config = tiny_map(tiny_dynamics(**of_codes), **settings).config
     torch.manual_seed(6)  # the same field whatever else a dynamics is made of
     return RadianceField(config).requires_grad_(False)
 
@@ -50,13 +52,13 @@ def traced(field: RadianceField, views: Tensor) -> tuple[Tensor, Tensor]:
     """Return where each column's ray ends (m columns), and how open the way is to each block (m columns rows)."""
     columns = torch.arange(field.columns).expand(len(views), -1)
     rows = torch.arange(field.rows).expand(len(views), field.columns, -1)
-    sight = field._trace(views, columns, rows, None)
-    return sight.distance.squeeze(-1), sight.open_share
+    hit = field._trace(views, columns, rows, None)
+    return hit.distance.squeeze(-1), hit.open_share
 
 
 def test_rays_end_at_the_walls() -> None:
     """In a square room each column's distance is that of trigonometry, from anywhere and wherever one looks."""
-    field = room(tiny_field(field_grid=256))
+    field = room(tiny_field(map_grid=256))
     views = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.2, -0.1, math.pi / 2, 0.0], [-0.3, 0.3, 2.5, 0.0]])
     distances, _ = traced(field, views)
     across = field.spread * ((torch.arange(field.columns) + 0.5) / (field.columns / 2) - 1)
@@ -69,7 +71,7 @@ def test_rays_end_at_the_walls() -> None:
 
 def test_the_floor_ends_where_the_wall_stands() -> None:
     """Below the horizon the way is open down to the wall's foot, and farther for who stands farther back."""
-    field = room(tiny_field(field_grid=256))
+    field = room(tiny_field(map_grid=256))
     field.horizon.zero_()
     for back in (0.0, 0.3):
         distance, share = traced(field, torch.tensor([[-back, 0.0, 0.0, 0.0]]))
@@ -97,10 +99,10 @@ def test_headings_are_counterclockwise() -> None:
 @pytest.mark.parametrize(("cell", "block"), [(4, 2), (3, 1)])
 def test_a_view_is_its_blocks_side_by_side(cell: int, block: int) -> None:
     """Each in its place, whatever else is painted, and `blocks` takes the view apart again."""
-    field = colourful(tiny_field(cell=cell))
+    field = colourful(tiny_field(code_pixels=cell))
     assert field.block == block
     views = torch.rand(2, 4, generator=GENERATOR) - 0.5
-    whole = field.view(views)
+    whole = field.render(views)
     assert whole.shape == (2, 3, 8 * cell, 8 * cell)
     columns, rows = torch.tensor([[5, 0], [3, 7]]), torch.tensor([[[1], [2]], [[0], [4]]])
     assert whole.std() > 0.01
@@ -116,19 +118,9 @@ def test_a_view_is_its_blocks_side_by_side(cell: int, block: int) -> None:
 
 def test_who_has_learnt_nothing_expects_the_mean_colour() -> None:
     """Everywhere, so that it does not mislead before it is trained."""
-    assert (tiny_field().view(torch.rand(2, 4, generator=GENERATOR)) == 0).all()
+    assert (tiny_field().render(torch.rand(2, 4, generator=GENERATOR)) == 0).all()
 
 
-def test_who_does_not_walk_does_not_sway() -> None:
-    """The eye is at rest after no step, whatever is learnt of steps."""
-    field = tiny_field()
-    torch.nn.init.normal_(field.sway[2].weight, generator=GENERATOR)
-    swings = field.swing(torch.tensor([[0.0, 0.0], [0.07, 0.0]]))
-    assert (swings[0] == 0).all()
-    assert swings[1].abs().max() > 1e-3
-
-
-@pytest.mark.slow
 def test_a_room_is_learnt_from_its_views() -> None:
     """From colours and views alone: other views of a room are painted, also from where nobody stood."""
     field = tiny_field(code_grid=12).requires_grad_(True)
@@ -169,13 +161,13 @@ def test_a_room_is_learnt_from_its_views() -> None:
 
 def test_a_surveyed_map_is_traced_to_the_same_walls() -> None:
     """Quick rays end where slow ones do, and show nearly the same; without a survey they are the slow ones."""
-    field = colourful(room(tiny_field(field_grid=128)))
+    field = colourful(room(tiny_field(map_grid=128)))
     views = torch.tensor([[0.1, -0.2, 0.4, 0.0], [-0.3, 0.1, 2.0, 0.05]])
     columns = torch.arange(field.columns).expand(2, -1)
     rows = torch.arange(field.rows).expand(2, field.columns, -1)
     slow = field(views, columns, rows)
     assert torch.equal(field(views, columns, rows, quick=True), slow)
-    field.explore()
+    field.build_occupancy()
     quick = field(views, columns, rows, quick=True)
     assert not torch.equal(quick, slow)
     assert (quick - slow).square().mean() < 0.05 * slow.var()
@@ -184,7 +176,7 @@ def test_a_surveyed_map_is_traced_to_the_same_walls() -> None:
 
 def test_what_is_not_seen_is_not_painted() -> None:
     """Without gradients only what shows is painted, and the picture is the same: of a room, a fog, and nothing."""
-    field = colourful(room(tiny_field(field_grid=128)))
+    field = colourful(room(tiny_field(map_grid=128)))
     views = torch.tensor([[0.1, -0.2, 0.4, 0.0], [-0.3, 0.1, 2.0, 0.05]])
     columns = torch.arange(field.columns).expand(2, -1)
     rows = torch.arange(field.rows).expand(2, field.columns, -1)
@@ -206,15 +198,15 @@ def test_what_is_not_seen_is_not_painted() -> None:
 
 def test_a_fog_is_not_traced_quickly() -> None:
     """Where nothing is solid yet, as early in training, quick rays would see nothing of it: they are the slow ones."""
-    field = colourful(room(tiny_field(field_grid=128)))
-    field.explore()
-    assert field.survey is not None
-    assert field.survey.solid
+    field = colourful(room(tiny_field(map_grid=128)))
+    field.build_occupancy()
+    assert field.occupancy is not None
+    assert field.occupancy.reliable
     field.density.zero_()  # as it is before training
-    field.explore()
-    assert not field.survey.solid
+    field.build_occupancy()
+    assert not field.occupancy.reliable
     views = torch.tensor([[0.1, -0.2, 0.4, 0.0], [-0.3, 0.1, 2.0, 0.05]])
-    assert torch.equal(field.some(views, 8, 6, quick=True), field.some(views, 8, 6))
+    assert torch.equal(field.render_blocks(views, 8, 6, quick=True), field.render_blocks(views, 8, 6))
 
 
 def test_distances_are_those_to_the_nearest_solid_point() -> None:

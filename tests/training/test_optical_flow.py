@@ -1,4 +1,4 @@
-"""The motion is found from codes and actions alone, before the first step."""
+"""Optical flow is fitted to codes and actions alone, before the first step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from tests.models import tiny_dynamics, tiny_tokenizer
 from worldmodel.training.dynamics import DEFAULTS
-from worldmodel.training.motion import appearances, fit_motion, fit_steps
+from worldmodel.training.optical_flow import code_appearance, fit_flow, fit_steps
 
 WAYS = torch.tensor([[0, 0], [0, 1], [2, 0], [-2, 0]])  # where each action's view comes from, in codes (x, y)
 CELL = 4
@@ -49,19 +49,21 @@ class MovingWorld:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_motion_is_found_without_being_told(seed: int) -> None:
+def test_the_flow_is_found_from_codes_and_actions(seed: int) -> None:
     """Each action moves the view its own way; the fit finds out how, the same way every time."""
     found = []
     for _ in range(2):
         dynamics = tiny_dynamics()
         grey = torch.linspace(0, 1, 16).view(16, 1, 1, 1).expand(16, CELL, CELL, 3)
-        dynamics.show(grey + 0.01 * torch.rand(16, CELL, CELL, 3, generator=torch.Generator().manual_seed(0)))
-        motion = dynamics.context.motion
+        dynamics.set_code_appearance(
+            grey + 0.01 * torch.rand(16, CELL, CELL, 3, generator=torch.Generator().manual_seed(0))
+        )
+        flow = dynamics.context.flow
         with torch.no_grad():
-            motion.camera.zero_()
-        fit_motion(dynamics, MovingWorld(), seed=seed, steps=240)  # type: ignore[arg-type]
+            flow.camera.zero_()
+        fit_flow(dynamics, MovingWorld(), seed=seed, steps=240)  # type: ignore[arg-type]
         told = torch.arange(4).view(4, 1).expand(4, 4)
-        found.append(motion.displacement(told)[:, :, 12:20, 12:20].mean((2, 3)).detach() * (8 / 2))  # in codes
+        found.append(flow.displacement(told)[:, :, 12:20, 12:20].mean((2, 3)).detach() * (8 / 2))  # in codes
     assert (found[0] - WAYS).abs().max() < 0.5
     assert torch.equal(found[0], found[1])
 
@@ -69,14 +71,14 @@ def test_the_motion_is_found_without_being_told(seed: int) -> None:
 def test_a_signal_ends_the_fit() -> None:
     """Whoever interrupts does not wait for the last step."""
     with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
-        fit_motion(tiny_dynamics(), MovingWorld(), seed=0, steps=10**6, signals=[15])  # type: ignore[arg-type]
+        fit_flow(tiny_dynamics(), MovingWorld(), seed=0, steps=10**6, signals=[15])  # type: ignore[arg-type]
 
 
 def test_codes_look_like_their_mean_in_decoded_frames() -> None:
     """The mean colours of a code's squares; a code that never occurs looks like the mean of all squares."""
     tokenizer, clips = tiny_tokenizer(), MovingWorld()
     clips.picture.clamp_(max=14)
-    looks = appearances(tokenizer, clips)  # type: ignore[arg-type]
+    looks = code_appearance(tokenizer, clips)  # type: ignore[arg-type]
     codes = torch.cat([clips.read([place])[0] for place in clips.spread(256)])[:, :1]
     frames = torch.from_numpy(tokenizer.decode(codes)).float() / 255
     squares = frames[:, 0].unflatten(1, (8, CELL)).unflatten(3, (8, CELL)).transpose(2, 3)
@@ -86,7 +88,7 @@ def test_codes_look_like_their_mean_in_decoded_frames() -> None:
 
 def test_the_fit_is_short_before_short_runs() -> None:
     """A tenth of the minutes, at most its setting; the steps do not matter, so that a run can be made longer."""
-    assert fit_steps(DEFAULTS) == DEFAULTS.motion_steps
+    assert fit_steps(DEFAULTS) == DEFAULTS.flow_steps
     assert fit_steps(dataclasses.replace(DEFAULTS, minutes=1.0)) == 40
-    assert fit_steps(dataclasses.replace(DEFAULTS, steps=3)) == DEFAULTS.motion_steps
-    assert fit_steps(dataclasses.replace(DEFAULTS, motion_steps=0)) == 0
+    assert fit_steps(dataclasses.replace(DEFAULTS, steps=3)) == DEFAULTS.flow_steps
+    assert fit_steps(dataclasses.replace(DEFAULTS, flow_steps=0)) == 0

@@ -1,7 +1,7 @@
-"""Before the dynamics learns anything else: what codes look like, and how the view moves under each action.
+"""Before the dynamics learns anything else: what codes look like, and the optical flow under each action.
 
-Displacements are learnt by gradient, which finds a match only where it nearly looks already. So coarse paintings are
-compared at first, in which everything is near, and finer ones one after the other.
+Flow is learnt by gradient, which finds a match only nearby. So coarse images are compared at first, in which everything
+is near, and finer ones one after the other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ..config import TrainingConfig
 from ..dynamics.model import Dynamics
-from ..dynamics.motion import LEVELS
+from ..dynamics.optical_flow import LEVELS
 from ..runtime import autocast
 from ..tokenizer.model import Tokenizer
 from ..types import NO_ACTION
@@ -25,18 +25,18 @@ BATCH = 8
 CAMERA_RATE = 2e-2
 READER_RATE = 3e-3
 WARMUP = 30
-FORGOTTEN = 0.1  # clips whose actions are not told, and as many of which only the last is
-SHOWN = 256  # frames from which the codes' looks are taken
+ACTION_DROPOUT = 0.1  # clips without actions, and as many with the last action alone
+APPEARANCE_FRAMES = 256  # from which the codes' looks are taken
 STEPS_A_MINUTE = 40  # of training that follows: a tenth of its time at most
 
 
 @torch.no_grad()
-def appearances(tokenizer: Tokenizer, clips: CodeClips) -> Tensor:
+def code_appearance(tokenizer: Tokenizer, clips: CodeClips) -> Tensor:
     """Return what each code looks like: the mean colours of its place in decoded frames (k cell cell 3), in 0..1.
 
-    A code that does not occur looks like the mean of all.
+    A code that does not occur gets the mean of all.
     """
-    codes = torch.cat([clips.read([place])[0] for place in clips.training.spread(SHOWN)])[:, :1]
+    codes = torch.cat([clips.read([place])[0] for place in clips.training.spread(APPEARANCE_FRAMES)])[:, :1]
     with autocast(tokenizer.device):
         frames = torch.from_numpy(tokenizer.decode(codes.to(tokenizer.device))).float() / 255
     count, cell = tokenizer.config.codebook_size, tokenizer.config.frame_size // tokenizer.config.code_grid
@@ -48,22 +48,22 @@ def appearances(tokenizer: Tokenizer, clips: CodeClips) -> Tensor:
 
 
 def fit_steps(training: TrainingConfig) -> int:
-    """Return how many steps to fit the motion before a run of so many minutes.
+    """Return how many steps to fit the flow before a run of so many minutes.
 
     It does not depend on the steps: a run that is made longer in steps equals one that was as long from the start.
     """
-    return int(min(training.motion_steps, STEPS_A_MINUTE * training.minutes))
+    return int(min(training.flow_steps, STEPS_A_MINUTE * training.minutes))
 
 
-def fit_motion(
+def fit_flow(
     model: Dynamics, clips: CodeClips, *, seed: int, steps: int, signals: Sequence[int] = (), visible: bool = False
 ) -> None:
-    """Fit `model`'s motion, and what reads codes off it, to clips of one frame more than the history of actions.
+    """Fit `model`'s optical flow, and the features of the warped frame, to clips of one frame more than the history.
 
-    The codes are read by a table of its own, which is thrown away: what is carried along is what it needs.
+    The codes are read off the features by a table that is thrown away afterwards.
 
     Args:
-        model: changed in place; only the weights of its motion.
+        model: changed in place; only the weights of its flow.
         clips: where to draw from.
         seed: of what is drawn.
         steps: of the optimizer.
@@ -73,28 +73,28 @@ def fit_motion(
     Raises:
         Stopped: when a signal came.
     """
-    motion = model.context.motion
-    camera = [motion.actions, motion.camera]
+    flow = model.context.flow
+    camera = [flow.actions, flow.camera]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        read = nn.Linear(model.config.carried_dim, model.config.codebook_size).to(model.device)
-    reader = [*motion.window.parameters(), *motion.read.parameters(), *read.parameters()]
+        read = nn.Linear(model.config.flow_dim, model.config.codebook_size).to(model.device)
+    reader = [*flow.window.parameters(), *flow.read.parameters(), *read.parameters()]
     groups = [{"params": camera, "lr": CAMERA_RATE}, {"params": reader, "lr": READER_RATE}]
     optimizer = optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0)
     schedule = optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / WARMUP, 2 * (1 - step / steps))
     )
     rng = np.random.default_rng([seed, 1])
-    for step in with_progress(range(steps), "fitting the motion", visible=visible, signals=signals):
+    for step in with_progress(range(steps), "fitting the optical flow", visible=visible, signals=signals):
         codes, actions = (part.to(model.device) for part in clips.read(clips.training.draw(rng, BATCH)))
-        _forget(actions, rng)
-        before, after = model.paint(codes[:, -2:]).unbind(1)
+        _drop(actions, rng)
+        before, after = model.render(codes[:, -2:]).unbind(1)
         optimizer.zero_grad()
         with autocast(model.device):
-            carried, displacement = motion(before, actions)
-            logits = read(carried.unflatten(-1, (model.config.codes_per_patch, -1)))
+            features, displacement = flow(before, actions)
+            logits = read(features.unflatten(-1, (model.config.codes_per_patch, -1)))
         finest = LEVELS[::-1][min(len(LEVELS) - 1, 2 * len(LEVELS) * step // steps)]
-        moved = motion.loss(displacement, before, after, finest=finest)
+        moved = flow.loss(displacement, before, after, finest=finest)
         nll = F.cross_entropy(logits.flatten(0, -2).float(), model.to_patches(codes[:, -1:]).flatten())
         (moved + nll).backward()
         optimizer.step()
@@ -102,8 +102,8 @@ def fit_motion(
     model.zero_grad(set_to_none=True)
 
 
-def _forget(actions: Tensor, rng: np.random.Generator) -> None:
-    """Forget the actions (b lags) of some clips, and those of some others but for the last."""
+def _drop(actions: Tensor, rng: np.random.Generator) -> None:
+    """Drop the actions (b lags) of some clips, and those of some others but for the last."""
     chance = torch.from_numpy(rng.random(len(actions))).to(actions.device)
-    actions[chance < 2 * FORGOTTEN, :-1] = NO_ACTION
-    actions[chance < FORGOTTEN] = NO_ACTION
+    actions[chance < 2 * ACTION_DROPOUT, :-1] = NO_ACTION
+    actions[chance < ACTION_DROPOUT] = NO_ACTION

@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from worldmodel.dynamics.walls import FUDGE, LINES, MARGIN, Walls
+from worldmodel.learned_map.collision import GAP, LINES, MARGIN, CollisionMap
 
 NEAR = 1e-4
 
 
-def two_rooms() -> Walls:
+def two_rooms() -> CollisionMap:
     """Return two rooms, -0.6..-0.1 and 0.1..0.6 in x and -0.4..0.4 in y, and a door between them, -0.1..0.1 in y."""
     generator = torch.Generator().manual_seed(0)
 
@@ -21,13 +21,13 @@ def two_rooms() -> Walls:
 
     rooms = anywhere((-0.6, -0.4), (-0.1, 0.4)), anywhere((0.1, -0.4), (0.6, 0.4))
     visited = torch.cat([*rooms, anywhere((-0.1, -0.1), (0.1, 0.1))])
-    walls = Walls()
+    walls = CollisionMap()
     x, y = torch.tensor([-0.6, -0.1, 0.1, 0.6]), torch.tensor([-0.4, -0.1, 0.1, 0.4])
-    walls.draw(x, y, visited, near=NEAR)
+    walls.build(x, y, visited, near=NEAR)
     return walls
 
 
-def go(walls: Walls, place: tuple[float, float], speed: tuple[float, float]) -> tuple[list[float], list[float]]:
+def go(walls: CollisionMap, place: tuple[float, float], speed: tuple[float, float]) -> tuple[list[float], list[float]]:
     places, speeds = walls.move(torch.tensor([place]), torch.tensor([speed]))
     return places[0].tolist(), speeds[0].tolist()
 
@@ -37,12 +37,12 @@ def close(found: tuple[list[float], list[float]], place: tuple[float, float], sp
 
 
 def test_without_lines_nothing_is_in_the_way() -> None:
-    """Walls that were not drawn stop nobody, wherever he is."""
+    """CollisionMap that were not drawn stop nobody, wherever he is."""
     places, speed = 5 * torch.randn(20, 2), torch.randn(20, 2)
-    walls = Walls()
+    walls = CollisionMap()
     for found, want in zip(walls.move(places, speed), (places + speed, speed), strict=True):
         assert torch.equal(found, want)
-    assert torch.equal(walls.outside(places), places)
+    assert torch.equal(walls.nearest_free(places), places)
 
 
 def test_cells_are_free_where_somebody_was() -> None:
@@ -58,7 +58,7 @@ def test_who_walks_into_a_wall_slides_along_it() -> None:
     close(go(walls, (0.58, 0.2), (0.01, 0.01)), (0.59, 0.21), (0.01, 0.01))  # nothing in the way yet
     share = 0.02 / 0.04
     along = (1 - share) * 0.02
-    there = (0.58 + (share - FUDGE) * 0.04, 0.2 + (share - FUDGE) * 0.02 + along)
+    there = (0.58 + (share - GAP) * 0.04, 0.2 + (share - GAP) * 0.02 + along)
     close(go(walls, (0.58, 0.2), (0.04, 0.02)), there, (0.0, along))
     # At the wall all the way along it is left; away from it nothing holds him.
     close(go(walls, (0.6 - 1e-6, 0.2), (0.04, 0.02)), (0.6 - 1e-6, 0.22), (0.0, 0.02))
@@ -104,19 +104,19 @@ def test_who_is_within_a_wall_comes_out_of_it() -> None:
     walls = two_rooms()
     places = torch.tensor([[0.61, 0.0], [-0.61, 0.2], [0.3, -0.43], [0.02, 0.11], [0.3, 0.0]])
     want = torch.tensor([[0.6, 0.0], [-0.6, 0.2], [0.3, -0.4], [0.02, 0.1], [0.3, 0.0]])
-    found = walls.outside(places)
+    found = walls.nearest_free(places)
     torch.testing.assert_close(found, want, atol=2 * MARGIN, rtol=0)
     assert walls.is_free(found).all()
     far = torch.tensor([[0.9, 0.9]])  # between him and every room there is another cell
-    assert torch.equal(walls.outside(far), far)
+    assert torch.equal(walls.nearest_free(far), far)
     assert torch.equal(walls.move(far, far)[0], 2 * far)  # and nothing holds him
 
 
 def test_a_cell_too_thin_to_be_entered_is_as_its_neighbours() -> None:
     """Two lines that are one, nearly, make no wall in the middle of a room."""
-    walls = Walls()
+    walls = CollisionMap()
     visited = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0))
-    walls.draw(torch.tensor([0.0, 0.5, 0.5 + NEAR, 1.0]), torch.tensor([0.0, 1.0]), visited, near=NEAR)
+    walls.build(torch.tensor([0.0, 0.5, 0.5 + NEAR, 1.0]), torch.tensor([0.0, 1.0]), visited, near=NEAR)
     assert walls.is_free(torch.tensor([[0.5 + NEAR / 2, 0.5]])).all()
     assert not walls.is_free(torch.tensor([[1.0 + NEAR / 2, 0.5]])).any()
     close(go(walls, (0.49, 0.5), (0.02, 0.0)), (0.51, 0.5), (0.02, 0.0))
@@ -124,10 +124,10 @@ def test_a_cell_too_thin_to_be_entered_is_as_its_neighbours() -> None:
 
 def test_as_many_lines_as_there_may_be() -> None:
     """The last line counts like the first."""
-    walls = Walls()
+    walls = CollisionMap()
     lines = torch.linspace(-0.9, 0.9, LINES)
     visited = torch.rand(100_000, 2, generator=torch.Generator().manual_seed(0)) * 1.8 - 0.9
-    walls.draw(lines, lines, visited, near=NEAR)
+    walls.build(lines, lines, visited, near=NEAR)
     assert walls.is_free(torch.tensor([[0.89, 0.89], [-0.89, -0.89]])).all()
     assert not walls.is_free(torch.tensor([[0.91, 0.0], [0.0, -0.91]])).any()
     place, speed = go(walls, (0.89, 0.0), (0.02, 0.0))
