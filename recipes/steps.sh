@@ -22,7 +22,7 @@ train() { # COMMAND OUT MINUTES OPTION...: train, or go on with a run that was s
 
 record() { # OPTION...: record the training episodes and the test episodes, which have seeds of their own.
   run collect-rollouts --env "$ENV_ID" --frames "$TRAIN_FRAMES" --out "$DIR/train" "$@"
-  run collect-rollouts --env "$ENV_ID" --frames "$TEST_FRAMES" --split test --out "$DIR/test" "$@"
+  run collect-rollouts --env "$ENV_ID" --frames "$TEST_FRAMES" --set split=test --out "$DIR/test" "$@"
 }
 
 train_tokenizer() {

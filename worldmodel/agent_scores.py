@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .agents import Agent
-from .evaluation.intervals import bootstrap
+from .evaluation.metrics.intervals import bootstrap
 from .real_game import RealGameEnv
 from .rollouts.config import SPLITS
 
@@ -29,7 +29,8 @@ class Scores:
 
     def summary(self) -> dict[str, Any]:
         """Return the mean return, its 95% interval, its spread and the mean length, as JSON values."""
-        interval = bootstrap(np.array(self.returns), np.random.default_rng(0), draws=DRAWS)
+        found = bootstrap(np.array(self.returns), np.random.default_rng(0), draws=DRAWS)
+        interval = {"mean": found.value, "low": found.low, "high": found.high}
         spread, length = float(np.std(self.returns)), float(np.mean(self.lengths))
         return {"name": self.name, "episodes": len(self.returns), **interval, "std": spread, "length": length}
 

@@ -22,6 +22,7 @@ FRAMES_AT_ONCE = 16  # whose logits are held at the same time
 OnFrame = Callable[[Features, FrameCodes], None]  # is told features (b) and the codes (b h w) drawn from them
 
 
+@torch.inference_mode()
 def past_features(simulator: Simulator, codes: Codes, actions: np.ndarray, *, num_real: int | None = None) -> Features:
     """Return the features (b t) of the frames that follow `codes` (b t h w) under `actions` (b t).
 
@@ -46,7 +47,8 @@ def frame_nats(simulator: Simulator, features: Features, codes: Codes) -> np.nda
     b, t = codes.shape[:2]
     flat, every, parts = features.flatten(), codes.flatten(0, 1), []
     for start in range(0, len(every), FRAMES_AT_ONCE):
-        some, frames = (each[start : start + FRAMES_AT_ONCE] for each in (flat, every))
+        chosen = slice(start, start + FRAMES_AT_ONCE)
+        some, frames = flat[chosen], every[chosen]
         with autocast(codes.device, precision=simulator.precision):
             logits = simulator.dynamics.logits(some[None], frames[None])[0]
         nats = F.cross_entropy(logits.float().flatten(0, -2), frames.flatten(), reduction="none")

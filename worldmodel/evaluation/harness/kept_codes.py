@@ -21,7 +21,7 @@ from .source import source
 
 
 @dataclass(frozen=True)
-class ImaginedCodes:
+class KeptCodes:
     """A folder of codes that one simulator imagined.
 
     Args:
