@@ -63,7 +63,7 @@ def measure(args: argparse.Namespace) -> Measurement:
     simulator = Simulator.from_pretrained(args.checkpoint or PRETRAINED, engine=args.engine)
     source = Source.parse(args.source or DEFAULT_SOURCE)
     context = load_context(source, simulator, num_frames=simulator.window, horizon=0, seed=0)
-    choose_threads(simulator.rehearse)
+    choose_threads(simulator.warm_up)
     speeds, clocks, video = _runs(simulator, context, args)
     milliseconds = {part: statistics.median(clock.parts()[part] for clock in clocks) for part in speed.PARTS}
     milliseconds = {part: 1e3 * seconds / args.steps for part, seconds in milliseconds.items()} | {"video": video}

@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-GAZE_SCALE = 8.0  # the table learns in small steps what has to become differences of several units
+BIAS_SCALE = 8.0  # the table learns in small steps what has to become differences of several units
 
 
 def rotary_table(grid: int, head_dim: int) -> Tensor:
@@ -77,11 +77,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     return (weights.transpose(-1, -2) * v).sum(-2, keepdim=True) if single else weights @ v
 
 
-class ActionGaze(nn.Module):
-    """Where each head looks, relative to the patch it predicts, under each action: a learned bias for each distance.
+class ActionAttentionBias(nn.Module):
+    """A learned bias of the attention scores for each action, head and relative position of two patches.
 
-    Turning left moves the whole view to the right: a table that says so directly is learnt long before queries and keys
-    are.
+    An action that moves the whole view is learnt by such a table long before it is learnt by queries and keys.
     """
 
     def __init__(self, *, heads: int, actions: int, grid: int) -> None:
@@ -93,18 +92,18 @@ class ActionGaze(nn.Module):
         """Return what to add to the scores of patch p for patch q (m heads n n), for actions (m)."""
         g = self.grid
         # Every g x g window of distances is what one patch needs; the windows run against its row and column.
-        windows = (GAZE_SCALE * self.table[actions]).unfold(2, g, 1).unfold(3, g, 1).flip(2, 3)
+        windows = (BIAS_SCALE * self.table[actions]).unfold(2, g, 1).unfold(3, g, 1).flip(2, 3)
         bias: Tensor = rearrange(windows, "m heads r c i j -> m heads (r c) (i j)")
         return bias
 
 
-class FrozenGaze(nn.Module):
+class FrozenActionAttentionBias(nn.Module):
     """The same for a table that is not trained any more: every action's bias, ready to be looked up."""
 
-    def __init__(self, gaze: ActionGaze, dtype: torch.dtype) -> None:
+    def __init__(self, bias: ActionAttentionBias, dtype: torch.dtype) -> None:
         super().__init__()
-        actions = torch.arange(len(gaze.table), device=gaze.table.device)
-        self.register_buffer("bias", gaze(actions).detach().to(dtype))
+        actions = torch.arange(len(bias.table), device=bias.table.device)
+        self.register_buffer("bias", bias(actions).detach().to(dtype))
 
     def forward(self, actions: Tensor) -> Tensor:
         """Return (m heads n n) for actions (m); -1 is the last."""

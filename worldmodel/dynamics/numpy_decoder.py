@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .decoder import ChainHead, CodeDecoder, DecoderBlock
+from .features import Features
 
 Array = NDArray[np.float32]
 EPSILON = float(np.finfo(np.float32).eps)  # of torch's rms_norm in single precision
@@ -31,9 +32,7 @@ class NumpyDecoder:
         place[-1] = len(order.sequence)
         self.neighbours = place[order.neighbours[order.sequence]]
         self.code_vectors = _array(code_vectors)
-        self.seen = decoder.config.context_dim  # features that are the context's own; the others were carried along
-        self.said = self.seen + decoder.config.carried  # features that say anything here
-        self.features = np.concatenate([_transposed(decoder.features.weight), _transposed(decoder.carried.weight)])
+        self.inputs = np.concatenate([_transposed(decoder.features.weight), _transposed(decoder.from_flow.weight)])
         self.bias = _array(decoder.features.bias)
         self.codes = _transposed(decoder.codes.weight)
         rotary = _array(decoder.rotary)[:, order.sequence]
@@ -42,9 +41,9 @@ class NumpyDecoder:
 
     def sample(
         self,
-        features: Tensor,
+        features: Features,
         noise: Tensor,
-        evidence: Tensor | None = None,
+        logit_bias: Tensor | None = None,
         *,
         temperature: float = 1.0,
         top_k: int = 0,
@@ -52,20 +51,20 @@ class NumpyDecoder:
         """Return the codes (b n links) of a frame, sampled wave by wave.
 
         Args:
-            features: (b n d) of the context transformer.
+            features: (b), of the frame.
             noise: standard Gumbel, (b n links k).
-            evidence: (b n links k), to be added to the logits; None for nothing.
+            logit_bias: (b n links k), to be added to the logits; None for nothing.
             temperature, top_k: as for `sampling.sample`.
         """
-        b, n, _ = features.shape
-        rows = features[..., : self.said].float().numpy()[:, self.sequence]
-        inputs = rows @ self.features
+        b, n, _ = features.context.shape
+        context, flow = (part.float().numpy()[:, self.sequence] for part in (features.context, features.flow))
+        inputs = np.concatenate([context, flow], axis=-1) @ self.inputs
         inputs += self.bias
-        carried = self.head.carry(rows[..., self.seen :])
+        flow_hidden = self.head.flow_hidden(flow)
         scores = noise.numpy()[:, self.sequence] * np.float32(temperature)
         constant: Array = np.broadcast_to(self.head.bias, scores.shape)  # what the logits have beside the states' part
-        if evidence is not None:
-            constant = constant + evidence.float().numpy()[:, self.sequence]
+        if logit_bias is not None:
+            constant = constant + logit_bias.float().numpy()[:, self.sequence]
         if not top_k:
             scores += constant
         marked = np.zeros((b, n + 1, self.links * self.code_vectors.shape[1] + 1), np.float32)
@@ -79,7 +78,7 @@ class NumpyDecoder:
             for block, cache in zip(self.blocks, caches, strict=True):
                 block.step(x, cache, start, end)
             state, here = _normalised(x), slice(start, end)
-            drawn, vectors = self._chain(state, carried[:, here], scores[:, here], constant[:, here], top_k)
+            drawn, vectors = self._chain(state, flow_hidden[:, here], scores[:, here], constant[:, here], top_k)
             codes[:, start:end] = drawn.reshape(b, -1, self.links)
             marked[:, start:end, :-1] = vectors.reshape(b, end - start, -1)
         result = np.empty_like(codes)
@@ -87,13 +86,13 @@ class NumpyDecoder:
         return torch.from_numpy(result)
 
     def _chain(
-        self, state: Array, carried: Array, scores: Array, constant: Array, top_k: int
+        self, state: Array, flow_hidden: Array, scores: Array, constant: Array, top_k: int
     ) -> tuple[NDArray[np.int64], Array]:
         """Return the codes (m links) of one wave's patches and their vectors (m links*c)."""
         m, c = len(state), self.code_vectors.shape[1]
         scores = scores.reshape(m, self.links, -1)
         hidden = self.head.hidden(state)
-        hidden += carried.reshape(hidden.shape)
+        hidden += flow_hidden.reshape(hidden.shape)
         codes = np.empty((m, self.links), np.int64)
         vectors = np.empty((m, self.links * c), np.float32)
         for j in range(self.links):
@@ -161,19 +160,19 @@ class _Head:
         self.links, self.dim = head.links, head.dim
         self.state = _transposed(head.state.weight)
         self.bias_of_state = _array(head.state.bias)
-        self.carried = _transposed(head.carried.weight)
+        self.from_flow = _transposed(head.from_flow.weight)
         self.known = [_transposed(link.get_parameter("weight")) for link in head.known]
         self.table = _transposed(head.table)
         self.bias = _array(head.bias)
 
     def hidden(self, state: Array) -> Array:
-        """Return (m links dim) of states (m d), without what was carried along and the bias."""
+        """Return (m links dim) of states (m d), without the flow features' part and the bias."""
         return (state @ self.state).reshape(-1, self.links, self.dim)
 
-    def carry(self, carried: Array) -> Array:
-        """Return what was carried along (... links*c) as hidden states take it, with their bias: (... links*dim)."""
-        codes = carried.reshape(*carried.shape[:-1], self.links, -1) @ self.carried
-        hidden: Array = codes.reshape(*carried.shape[:-1], -1)
+    def flow_hidden(self, flow: Array) -> Array:
+        """Return what flow features (... links*f) add to hidden states, with their bias: (... links*dim)."""
+        codes = flow.reshape(*flow.shape[:-1], self.links, -1) @ self.from_flow
+        hidden: Array = codes.reshape(*flow.shape[:-1], -1)
         hidden += self.bias_of_state
         return hidden
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..runtime import autocast
 from ..types import FrameCodes
+from .features import Features
 from .model import Dynamics
 from .numpy_decoder import NumpyDecoder
 
@@ -19,8 +20,8 @@ ENGINES = ("auto", "torch", "numpy")
 class Sampler(Protocol):
     """Draws the next frame's codes."""
 
-    def sample(self, features: Tensor, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
-        """Return codes (b h w) from features (b n d) and standard Gumbel noise (b n links k) in main memory."""
+    def sample(self, features: Features, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
+        """Return codes (b h w) from features (b) and standard Gumbel noise (b n links k) in main memory."""
 
 
 class TorchSampler:
@@ -29,7 +30,7 @@ class TorchSampler:
     def __init__(self, dynamics: Dynamics, *, precision: str = "auto") -> None:
         self.dynamics, self.precision = dynamics.frozen(precision=precision), precision
 
-    def sample(self, features: Tensor, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
+    def sample(self, features: Features, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
         """Return codes (b h w)."""
         device = self.dynamics.device
         with autocast(device, precision=self.precision):
@@ -46,10 +47,10 @@ class NumpySampler:
         self.decoder = NumpyDecoder(dynamics.decoder, dynamics.code_vectors)
 
     @torch.no_grad()
-    def sample(self, features: Tensor, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
+    def sample(self, features: Features, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
         """Return codes (b h w)."""
-        evidence = self.dynamics.evidence(features)
-        codes = self.decoder.sample(features, noise, evidence, temperature=temperature, top_k=top_k)
+        logit_bias = self.dynamics.logit_bias(features.expectation)
+        codes = self.decoder.sample(features, noise, logit_bias, temperature=temperature, top_k=top_k)
         return self.dynamics.from_patches(codes)
 
 

@@ -89,6 +89,20 @@ class FrameClips:
         clip = self.training.clip
         return np.stack([self.dataset.frames(episode, start, start + clip) for episode, start in places])
 
+    def previous(self, places: list[tuple[int, int]]) -> np.ndarray:
+        """Return the frame before each frame of `read(places)`: uint8 (b t H W 3).
+
+        The second frame of an episode stands in for the one before its first; an episode of one frame has only itself.
+        """
+        return np.stack([self._previous(episode, start) for episode, start in places])
+
+    def _previous(self, episode: int, start: int) -> np.ndarray:
+        clip = self.training.clip
+        if start:
+            return self.dataset.frames(episode, start - 1, start - 1 + clip)
+        frames = self.dataset.frames(episode, 0, max(clip, min(2, int(self.dataset.lengths[episode]))))
+        return np.concatenate([frames[1:2] if len(frames) > 1 else frames, frames[: clip - 1]])
+
 
 class CodeClips:
     """Clips of codes with the actions between them, from the code cache.

@@ -38,6 +38,7 @@ QUESTIONS = {
     "there_and_back": "there_and_back",
     "full_circle": "full_circle",
     "indistinguishability": "indistinguishability",
+    "outcome": "outcome",
     "speed": "frame_rate",
 }
 PICTURES = {"strips": "strips"}  # made for the page like an answer, but no number

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -110,24 +109,22 @@ class Subject(Recordings):
 
     def rehearse(self) -> None:
         """Do what is done most, for nothing: to be timed."""
-        self.simulator.rehearse()
+        self.simulator.warm_up()
 
 
 def without_map(simulator: Simulator) -> Simulator | None:
     """Return the same models with the learned map switched off; None where there is no map, or it is off already."""
-    if not getattr(simulator, "has_map", False):
+    if not simulator.use_map:
         return None
-    make: Any = Simulator
-    found: Simulator = make(
+    return Simulator(
         simulator.tokenizer,
         simulator.dynamics,
-        simulator.learned_map,  # type: ignore[attr-defined]
+        simulator.learned_map,
         use_map=False,
         temperature=simulator.temperature,
         top_k=simulator.top_k,
         precision=simulator.precision,
     )
-    return found
 
 
 class Imaginer(Protocol):
@@ -170,7 +167,7 @@ class Conditional:
         return codes.to(self.simulator.dynamics.device)
 
     def _codes(self, past: np.ndarray, known: np.ndarray, asked: np.ndarray, *, seed: int) -> Codes:
-        simulator = _fork(self._after(past, known))
+        simulator = self._after(past, known).fork()
         simulator.seed(seed)
         return torch.stack([simulator.step(asked[:, i]) for i in range(asked.shape[1])], dim=1)
 
@@ -178,18 +175,10 @@ class Conditional:
         """Return a simulator that has taken in a context."""
         key = hashlib.sha256(past.tobytes() + known.tobytes()).digest()
         if self._begun is None or self._begun[0] != key:
-            simulator = _fork(self.simulator)
+            simulator = self.simulator.fork()
             simulator.reset(past, known)
             self._begun = key, simulator
         return self._begun[1]
-
-
-def _fork(simulator: Simulator) -> Simulator:
-    """Return a simulator of the same models that goes on from the same state on its own."""
-    other = copy.copy(simulator)
-    other.generator = torch.Generator()
-    other._cache = copy.deepcopy(simulator._cache)
-    return other
 
 
 class Unconditional(Conditional):

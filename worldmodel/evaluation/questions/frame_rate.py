@@ -29,7 +29,7 @@ def measure(subject: Subject, report: Report) -> Answer:
     The batches take turns, so that what else the machine does meets each of them; a figure is the median of the runs.
     It has as many threads as are quickest here and now.
     """
-    choose_threads(subject.simulator.rehearse)
+    choose_threads(subject.simulator.warm_up)
     simulator, context = subject.simulator, _context(subject)
     steps, repeats = (QUICK_STEPS, QUICK_REPEATS) if subject.quick else (STEPS, REPEATS)
     clocks: dict[int, list[speed.Clock]] = {batch: [] for batch in BATCHES}
