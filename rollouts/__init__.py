@@ -5,7 +5,7 @@ from __future__ import annotations
 from .collect import Goal, collect
 from .config import CollectConfig
 from .coverage import Coverage, measure
-from .episode import POSE, Episode
+from .episode import POSE, Episode, Steps
 from .manifest import DatasetInfo, EpisodeRecord
 from .storage import EpisodeDataset
 
@@ -18,6 +18,7 @@ __all__ = [
     "EpisodeDataset",
     "EpisodeRecord",
     "Goal",
+    "Steps",
     "collect",
     "measure",
 ]

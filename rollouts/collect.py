@@ -7,9 +7,9 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..envs import Game
+from ..envs import GameDiedError
 from .config import CollectConfig
-from .crew import Crew
+from .crew import ATTEMPTS, Crew
 from .lock import locked
 from .manifest import (
     INFO_FILE,
@@ -23,6 +23,10 @@ from .manifest import (
     sweep,
     write_info,
 )
+from .memory import check_workers
+from .recording import Recorder, make_recorder
+
+STATEMENTS = {"world"}  # settings that say something of a game and change no frame; older data sets lack them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +60,7 @@ def collect(
     """Record episodes into the directory `path` until `goal` is reached; go on where an earlier call ended.
 
     Episodes are numbered, each with its own seed, and enter the manifest in this order: the data set does not depend
-    on the number of workers. A worker is a thread with a game of its own.
+    on the number of workers. A worker is a thread with a game of its own, in a process of its own.
 
     Args:
         on_start: is called once with the episodes that are already there.
@@ -69,14 +73,16 @@ def collect(
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    with closing(config.make_game()) as game, locked(path):
-        info = describe(config, game)
+    check_workers(workers)
+    recorder = _start(config)
+    with closing(recorder), locked(path):
+        info = recorder.info
         sweep(path, ".*.tmp")
         records = _open(path, info)
         on_start(records)
         if goal.is_reached(records):
             return
-        with Crew(config, path, info=info, first=len(records), game=game, workers=workers) as crew:
+        with Crew(config, path, info=info, first=len(records), recorder=recorder, workers=workers) as crew:
             for record in crew.records():
                 append_record(path, record)
                 records.append(record)
@@ -87,16 +93,14 @@ def collect(
         _remove_unlisted(path, records)
 
 
-def describe(config: CollectConfig, game: Game) -> DatasetInfo:
-    """Return what a data set recorded from `game` says about itself."""
-    return DatasetInfo(
-        settings=game.settings,
-        frames_per_second=game.frames_per_second,
-        variables=tuple(game.reset(config.episode_seed(0)).variables),
-        policy=config.policy,
-        split=config.split,
-        seed=config.seed,
-    )
+def _start(config: CollectConfig) -> Recorder:
+    """Return the first recorder, started anew if its game dies."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return make_recorder(config, patience=2.0**attempt)
+        except GameDiedError as error:
+            died = error
+    raise GameDiedError(f"the game died {ATTEMPTS} times at its start: {died}")
 
 
 def _open(path: Path, info: DatasetInfo) -> list[EpisodeRecord]:
@@ -118,7 +122,8 @@ def _differences(info: DatasetInfo, present: DatasetInfo) -> Iterator[tuple[str,
     ours, theirs = asdict(info), asdict(present)
     ours |= ours.pop("settings")
     theirs |= theirs.pop("settings")
-    for name in sorted(ours.keys() | theirs.keys(), key=lambda name: (name != "env", name)):
+    names = (ours.keys() | theirs.keys()) - STATEMENTS
+    for name in sorted(names, key=lambda name: (name != "env", name)):
         if ours.get(name) != theirs.get(name):
             yield name, ours.get(name), theirs.get(name)
 

@@ -1,4 +1,4 @@
-"""Threads that record episodes, each with a game of its own, and hand the results over in order."""
+"""Threads that have episodes recorded, each by a game of its own, and hand the results over in order."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 
-from ..envs import Game, GameDiedError
+from ..envs import GameDiedError
 from .config import CollectConfig
-from .manifest import DatasetInfo, EpisodeRecord
-from .recorder import play_episode
-from .storage import EpisodeEncoder, adopt_episode
+from .manifest import DatasetInfo, EpisodeRecord, write_atomically
+from .recording import Recorder, make_recorder
+from .storage import adopt_episode
 
 ATTEMPTS = 6  # for one episode, each with twice the patience of the one before
 AHEAD = 8  # episodes a worker: how far the others may get ahead of a slow one
@@ -24,11 +24,11 @@ class Crew:
     """Records the episodes `first`, `first + 1`, ... into `path` until its `with` block ends.
 
     Args:
-        game: a game that is already there; the first worker plays and closes it.
+        recorder: one that is already there; the first worker uses and closes it.
     """
 
     def __init__(
-        self, config: CollectConfig, path: Path, *, info: DatasetInfo, first: int, game: Game, workers: int
+        self, config: CollectConfig, path: Path, *, info: DatasetInfo, first: int, recorder: Recorder, workers: int
     ) -> None:
         self._config = config
         self._path = path
@@ -38,12 +38,16 @@ class Crew:
         self._ahead = threading.Semaphore(AHEAD * workers)
         self._results: queue.SimpleQueue[tuple[int, EpisodeRecord | Exception]] = queue.SimpleQueue()
         self._stop = threading.Event()
-        games = [game, *[None] * (workers - 1)]
-        self._threads = [threading.Thread(target=self._work, args=(mine,), name="recorder") for mine in games]
+        recorders = [recorder, *[None] * (workers - 1)]
+        self._threads = [threading.Thread(target=self._work, args=(mine,), name="recorder") for mine in recorders]
 
     def __enter__(self) -> Crew:
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise OSError(f"{len(self._threads)} workers cannot be started ({error}); use fewer") from error
         return self
 
     def __exit__(
@@ -52,7 +56,8 @@ class Crew:
         self._stop.set()
         self._ahead.release(len(self._threads))
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
 
     def records(self) -> Iterator[EpisodeRecord]:
         """Yield the manifest lines of finished episodes in the order of their numbers, for ever.
@@ -72,8 +77,8 @@ class Crew:
             self._ahead.release()
             yield finished.pop(index)
 
-    def _work(self, game: Game | None) -> None:
-        with closing(_Player(self._config, game, stopped=self._stop.is_set)) as player:
+    def _work(self, recorder: Recorder | None) -> None:
+        with closing(_Player(self._config, recorder, stopped=self._stop.is_set)) as player:
             while True:
                 self._ahead.acquire()
                 if self._stop.is_set():
@@ -81,6 +86,9 @@ class Crew:
                 index = next(self._numbers)
                 try:
                     record = self._record(index, player)
+                except MemoryError:
+                    self._results.put((index, OSError("out of memory; use fewer workers")))
+                    return
                 except Exception as error:
                     self._results.put((index, error))
                     return
@@ -89,42 +97,44 @@ class Crew:
 
     def _record(self, index: int, player: _Player) -> EpisodeRecord | None:
         adopted = adopt_episode(self._path, index, info=self._info)
-        return adopted or player.record(index, self._path, info=self._info)
+        return adopted or player.record(index, self._path)
 
 
 class _Player:
-    """One worker's game. One that dies or hangs is replaced and its episode played anew: same seed, same frames."""
+    """One worker's recorder. One that dies or hangs is replaced and its episode played anew: same seed, same frames."""
 
-    def __init__(self, config: CollectConfig, game: Game | None, *, stopped: Callable[[], bool]) -> None:
+    def __init__(self, config: CollectConfig, recorder: Recorder | None, *, stopped: Callable[[], bool]) -> None:
         self._config = config
-        self._game = game
+        self._recorder = recorder
         self._stopped = stopped
 
-    def record(self, index: int, path: Path, *, info: DatasetInfo) -> EpisodeRecord | None:
+    def record(self, index: int, path: Path) -> EpisodeRecord | None:
         """Write episode `index` and return its manifest line, None if the crew was stopped meanwhile."""
         for attempt in range(ATTEMPTS):
             try:
-                if self._game is None:
-                    self._game = self._config.make_game(patience=2.0**attempt)
-                return self._play(self._game, index, path, info)
+                if self._recorder is None:
+                    self._recorder = make_recorder(self._config, patience=2.0**attempt)
+                record, content = self._recorder.record(index, self._look)
+                write_atomically(path / record.file, content)
+                return record
+            except _StoppedError:
+                return None
             except GameDiedError as error:
                 self.close()
                 if attempt == ATTEMPTS - 1:
                     raise GameDiedError(f"the game died {ATTEMPTS} times in episode {index}: {error}") from error
         return None
 
-    def _play(self, game: Game, index: int, path: Path, info: DatasetInfo) -> EpisodeRecord | None:
-        seed = self._config.episode_seed(index)
-        encoder = EpisodeEncoder(index, seed, info=info)
-        for moment in play_episode(game, seed, policy=self._config.policy, policy_seed=self._config.seed):
-            if self._stopped():
-                return None
-            if moment.frame is not None:
-                encoder.add(moment.frame, moment.variables, action=moment.action, reward=moment.reward)
-        return encoder.write(path, terminated=moment.terminated, truncated=moment.truncated)
+    def _look(self) -> None:
+        if self._stopped():
+            raise _StoppedError
 
     def close(self) -> None:
-        """Close the game; the next episode starts another."""
-        if self._game is not None:
-            self._game.close()
-            self._game = None
+        """End the game; the next episode starts another."""
+        if self._recorder is not None:
+            self._recorder.close()
+            self._recorder = None
+
+
+class _StoppedError(Exception):
+    """Nobody wants the episode any more."""

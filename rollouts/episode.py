@@ -11,17 +11,53 @@ POSE = ("position_x", "position_y", "angle")  # the variables that tell where th
 
 
 @dataclass(frozen=True, kw_only=True)
+class Steps:
+    """What an episode's N steps did: step t is the action after frame t; the last one may lead to no frame.
+
+    Attributes:
+        actions: int64 (N,), indices into the data set's action names.
+        rewards: float32 (N,).
+        terminated: bool (N,), true at most at the last step.
+        truncated: bool (N,), true at most at the last step.
+    """
+
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+
+    @classmethod
+    def join(cls, actions: np.ndarray, rewards: np.ndarray, *, terminated: bool, truncated: bool) -> Steps:
+        """Return the steps with these actions and rewards, the last of which ended the episode, or did not."""
+        is_last = np.arange(len(actions)) == len(actions) - 1
+        return cls(
+            actions=actions.astype(np.int64),
+            rewards=rewards.astype(np.float32),
+            terminated=is_last & terminated,
+            truncated=is_last & truncated,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Episode:
-    """T+1 frames and the T actions between them.
+    """T+1 frames, the T actions between them, and how it ended.
+
+    Step t is (frame t, action t) -> (frame t+1, reward t, terminated t). A game may end without showing a last frame
+    (ViZDoom does): then there is one step more than there are actions, the final one, which leads to no frame.
+    `steps` has them all.
 
     Attributes:
         frames: uint8 (T+1, H, W, 3).
         actions: int64 (T,), indices into the data set's action names; `actions[t]` led from frame t to frame t+1.
         rewards: float32 (T,), of the same steps.
-        terminated: the game ended by its own rules. The end itself is not recorded where it shows no frame.
+        terminated: the game ended by its own rules, in the last of `steps`.
         truncated: the game was cut off, by its time limit or by the recorder's.
         variables: name -> float64 (T+1,), for example position_x, position_y and angle (degrees).
         seed: what the game was reset with: settings, seed and actions reproduce every frame bit for bit.
+        final_action: done after the last frame, where the game ended without showing another; else None.
+        final_reward: of the final action.
+        is_complete: whether the step that ended the game is among `steps`. It is not in data sets of ViZDoom that were
+            recorded before there were final actions.
     """
 
     frames: np.ndarray
@@ -31,6 +67,9 @@ class Episode:
     truncated: bool
     variables: Mapping[str, np.ndarray]
     seed: int
+    final_action: int | None = None
+    final_reward: float = 0.0
+    is_complete: bool = True
 
     def __post_init__(self) -> None:
         count = len(self.frames)
@@ -41,3 +80,14 @@ class Episode:
         for name, length in lengths.items():
             if length != count:
                 raise ValueError(f"{name} do not fit {count} frames")
+
+    @property
+    def steps(self) -> Steps:
+        """All N steps: N = T, or T+1 where the last one shows no frame."""
+        has_final = self.final_action is not None
+        return Steps.join(
+            np.append(self.actions, self.final_action) if has_final else self.actions,
+            np.append(self.rewards, np.float32(self.final_reward)) if has_final else self.rewards,
+            terminated=self.terminated and self.is_complete,
+            truncated=self.truncated and self.is_complete,
+        )

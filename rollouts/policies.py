@@ -8,6 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
+from ..envs import Game
+from ..envs.vizdoom.player import BLOCKED, FULL_SPEED, PLAYER_RADIUS, SLIDING, STOPPING, TICS, TURN_TOLERANCE
+from . import own_policy
+
 POLICIES = ("explore", "sticky", "random")
 
 # How often the sticky policy chooses an action; any other name weighs as much as `noop`.
@@ -16,42 +20,70 @@ WEIGHTS = {"forward": 3.0, "forward+left": 1.5, "forward+right": 1.5, "left": 1.
 SHORT_WEIGHTS = {"strafe_left": 3.6, "strafe_right": 3.6, "left": 0.6, "right": 0.6}
 SIDES = ("left", "right")
 CELL = 32.0  # map units
-PLAYER_RADIUS = 15.0  # map units; ViZDoom's player has 16, and slides along what it touches
 MAX_LEG = 400.0  # map units
 WALL_SHARE = 0.06  # of the short holds go on against a wall: what a wall does must be learnt, too
-
-# A step of this many tics walks 25 map units at full speed and turns by 14 degrees; both grow with the tics.
-TICS = 4
-FULL_SPEED = 25.0  # map units
-BLOCKED = 4.0  # map units: a step into a wall moves less, the first step from rest moves 7
-SLIDING = 14.0  # map units: a step at full speed that moves less goes along a wall
-STOPPING = 20.0  # map units a step: what it takes to come to rest, with care
-TURN_TOLERANCE = 10.0  # degrees: more than half a step of turning, so that it ends
 
 
 class Policy(Protocol):
     """Chooses the next action of one episode."""
 
-    def act(self, variables: Mapping[str, float]) -> int:
-        """Return the index of the action to do after the frame that `variables` belong to."""
+    def act(self, variables: Mapping[str, float], *, frame: np.ndarray | None = None) -> int:
+        """Return the index of the action to do after `frame`, uint8 (H, W, 3), to which `variables` belong."""
+
+
+def shares(text: str) -> dict[str, float]:
+    """Return policy -> how often it plays: `explore=0.7,random=0.3`, or one policy alone.
+
+    Raises:
+        ValueError: if there is no such policy, or a share is no positive number.
+    """
+    parts = [part.strip().partition("=") for part in text.split(",")]
+    for name, _, _ in parts:
+        if name not in POLICIES and not own_policy.is_own(name):
+            known = ", ".join([*POLICIES, "module:function", "file.py:function", "model.zip"])
+            raise ValueError(f"no policy named {name!r} (policies: {known})")
+    found = {name: _share(share) if equals else 1.0 for name, equals, share in parts}
+    if len(found) < len(parts) or not all(0 < share < math.inf for share in found.values()):
+        raise ValueError(f"shares are positive numbers, each policy once, as in explore=0.7,random=0.3; got {text}")
+    return found
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def make_policy(
-    name: str, action_names: Sequence[str], rng: np.random.Generator, *, walls: np.ndarray, frame_skip: int = TICS
+    name: str,
+    action_names: Sequence[str],
+    rng: np.random.Generator,
+    *,
+    walls: np.ndarray,
+    frame_skip: int = TICS,
+    game: Game | None = None,
 ) -> Policy:
-    """Return the policy `name` for one episode.
+    """Return the policy for one episode; of a mixture it is drawn by its shares.
 
     `explore` needs walls and the actions to walk between them; in a game without these it plays `sticky`.
 
     Args:
         walls: of the game's map, float64 (n, 4), line segments x1 y1 x2 y2; n = 0 where there is no map.
         frame_skip: how many tics a step lasts.
+        game: the game that is played, for a policy that looks at more than frames.
 
     Raises:
         ValueError: if there is no such policy.
     """
-    if name not in POLICIES:
-        raise ValueError(f"no policy named {name!r} (policies: {', '.join(POLICIES)})")
+    mixture = shares(name)
+    if len(mixture) > 1:
+        weights = np.array(list(mixture.values()))
+        name = list(mixture)[int(rng.choice(len(mixture), p=weights / weights.sum()))]
+    else:
+        name = next(iter(mixture))
+    if own_policy.is_own(name):
+        return own_policy.load(name, action_names, rng, game)
     if name == "random":
         return RandomPolicy(action_names, rng)
     if name == "explore" and len(walls) and {"forward", "left", "right"} <= set(action_names):
@@ -66,7 +98,7 @@ class RandomPolicy:
         self._count = len(action_names)
         self._rng = rng
 
-    def act(self, variables: Mapping[str, float]) -> int:
+    def act(self, variables: Mapping[str, float], *, frame: np.ndarray | None = None) -> int:
         """Return any action."""
         return int(self._rng.integers(self._count))
 
@@ -84,7 +116,7 @@ class StickyPolicy:
         self._moved = math.inf
         self._actions = self.play()
 
-    def act(self, variables: Mapping[str, float]) -> int:
+    def act(self, variables: Mapping[str, float], *, frame: np.ndarray | None = None) -> int:
         """Return the next action of the plan."""
         if "position_x" in variables and self._variables:
             self._moved = math.dist(_position(variables), _position(self._variables))
@@ -133,7 +165,7 @@ class ExplorePolicy(StickyPolicy):
         weights = np.array([SHORT_WEIGHTS.get(name, 1.0) for name in self._names])
         self._short = weights / weights.sum()
 
-    def act(self, variables: Mapping[str, float]) -> int:
+    def act(self, variables: Mapping[str, float], *, frame: np.ndarray | None = None) -> int:
         """Return the next action of the plan, and remember the place."""
         self._visits.add(_position(variables))
         return super().act(variables)

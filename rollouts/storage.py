@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .episode import Episode
+from .episode import Episode, Steps
 from .files import read_regular
 from .manifest import DatasetInfo, EpisodeRecord, fingerprint, read_info, read_records, write_atomically
 
@@ -24,6 +24,7 @@ ROW_GROUP = 16  # frames: what a random access has to decompress
 COMPRESSION_LEVEL = 3  # zstd: 7 kB a maze frame at 5,200 frames/s; level 1 takes 8% more space for 36% more speed
 METADATA_KEY = b"worldmodel"
 MAX_EPISODE_BYTES = 8 * 2**30
+FINAL_STEP = {"final_step": True}  # in the metadata of files that hold the last step of an end without a frame, too
 OPEN_EPISODES = 4096  # how many footers and action columns are kept in memory
 
 
@@ -41,6 +42,8 @@ def write_episode(path: Path, index: int, episode: Episode, *, info: DatasetInfo
             encoder.add(frame, variables, action=int(episode.actions[row - 1]), reward=float(episode.rewards[row - 1]))
         else:
             encoder.add(frame, variables)
+    if episode.final_action is not None:
+        encoder.end(episode.final_action, episode.final_reward)
     return encoder.write(path, terminated=episode.terminated, truncated=episode.truncated)
 
 
@@ -76,32 +79,42 @@ class EpisodeEncoder:
         self._variables.append(variables)
         self._rows += 1
 
+    def end(self, action: int, reward: float) -> None:
+        """Append the action that ended the game without showing a frame, and its reward."""
+        self._actions.append(action)
+        self._rewards.append(reward)
+
     def write(self, path: Path, *, terminated: bool, truncated: bool) -> EpisodeRecord:
         """Write the file into the data set directory `path`, all or nothing, and return its manifest line.
 
         Raises:
             OSError: if it cannot be written; nothing is left of it.
         """
+        record, content = self.encode(terminated=terminated, truncated=truncated)
+        write_atomically(path / record.file, content)
+        return record
+
+    def encode(self, *, terminated: bool, truncated: bool) -> tuple[EpisodeRecord, memoryview]:
+        """Return the manifest line of the episode, and the content of its file."""
         self._flush(terminated=terminated, truncated=truncated)
         assert self._writer is not None
         self._writer.close()
         content = memoryview(self._stream.getvalue())
-        file = path / episode_file(self._index)
-        write_atomically(file, content)
-        return EpisodeRecord(
+        record = EpisodeRecord(
             index=self._index,
-            file=file.name,
+            file=episode_file(self._index),
             frames=self._rows,
             seed=self._seed,
             terminated=terminated,
             truncated=truncated,
             sha256=hashlib.sha256(content).hexdigest(),
         )
+        return record, content
 
     def _open(self, first: np.ndarray) -> None:
         height, width, _ = first.shape
         described = {"index": self._index, "seed": self._seed, "dataset": self._info.sha256}
-        described |= {"height": height, "width": width}
+        described |= {"height": height, "width": width, **FINAL_STEP}
         self._schema = pa.schema(
             [
                 ("frame", pa.binary(first.size)),
@@ -125,7 +138,7 @@ class EpisodeEncoder:
         self._frames = np.empty((ROW_GROUP, *first.shape), np.uint8)
 
     def _flush(self, *, terminated: bool = False, truncated: bool = False) -> None:
-        """Write the rows that are held as a row group; the very last row has no action and no reward."""
+        """Write the rows that are held as a row group; the last row of all has the final action, if any."""
         count, given = len(self._variables), len(self._actions)
         frames = pa.py_buffer(self._frames[:count])
         last = np.arange(count) == count - 1
@@ -152,7 +165,7 @@ def adopt_episode(path: Path, index: int, *, info: DatasetInfo) -> EpisodeRecord
         metadata = json.loads(reader.schema_arrow.metadata[METADATA_KEY])
         if metadata["dataset"] != info.sha256 or metadata["index"] != index:
             return None
-        episode = _decode(reader.read(), reader.schema_arrow, seed=metadata["seed"])
+        episode = _decode(reader.read(), reader.schema_arrow, seed=metadata["seed"], env=info.env)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return None
     return EpisodeRecord(
@@ -199,10 +212,11 @@ class EpisodeDataset:
         Raises:
             ValueError: if its file is damaged or does not fit the manifest.
         """
+        seed, env = self._seed(index), self.info.env
 
         def read(reader: pq.ParquetFile) -> Episode:
-            whole = _decode(reader.read(), reader.schema_arrow, seed=self._seed(index))
-            self._known(whole.actions)
+            whole = _decode(reader.read(), reader.schema_arrow, seed=seed, env=env)
+            self._known(whole.steps.actions)
             return whole
 
         return self._read(index, read)
@@ -230,7 +244,18 @@ class EpisodeDataset:
         Raises:
             ValueError: if one is none of the data set's, or the file is damaged.
         """
-        return self._read(index, lambda reader: self._known(_steps(reader.read(["action"]), "action", np.int64)))
+        return self._read(index, lambda reader: self._known(_between(reader.read(["action"]), "action", np.int64)))
+
+    def steps(self, index: int) -> Steps:
+        """Return actions, rewards and ends of an episode, with the step that showed no frame; no frame is read."""
+
+        def read(reader: pq.ParquetFile) -> Steps:
+            columns = ["action", "reward", "terminated", "truncated"]
+            steps = _steps(reader.read(columns), reader.schema_arrow, self.info.env)
+            self._known(steps.actions)
+            return steps
+
+        return self._read(index, read)
 
     def variables(self, index: int) -> dict[str, np.ndarray]:
         """Return the game variables of an episode, float64 (T+1,) each; no frame is read."""
@@ -249,9 +274,8 @@ class EpisodeDataset:
         if hashlib.sha256(content).hexdigest() != record.sha256:
             return f"{record.file}: SHA-256 does not match the manifest"
         try:
-            self.actions(index)
+            self.steps(index)
             self.variables(index)
-            self._read(index, lambda reader: _steps(reader.read(["reward"]), "reward", np.float32))
         except ValueError as error:
             return str(error)
         return None
@@ -298,16 +322,36 @@ def _open(source: Any, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
     return pq.ParquetFile(source, metadata=footer, page_checksum_verification=True)
 
 
-def _decode(table: pa.Table, schema: pa.Schema, *, seed: int) -> Episode:
+def _steps(table: pa.Table, schema: pa.Schema, env: str) -> Steps:
+    count = len(table) - int(table["action"][-1].as_py() is None)
+    is_complete = _is_complete(schema, env)
+    return Steps.join(
+        _numbers("action", table["action"].slice(0, count), np.int64),
+        _numbers("reward", table["reward"].slice(0, count), np.float32),
+        terminated=bool(table["terminated"][-1].as_py()) and is_complete,
+        truncated=bool(table["truncated"][-1].as_py()) and is_complete,
+    )
+
+
+def _is_complete(schema: pa.Schema, env: str) -> bool:
+    """Whether the step that ended the game was recorded; older files of ViZDoom lack it."""
+    return "final_step" in json.loads(schema.metadata[METADATA_KEY]) or not env.startswith("Vizdoom")
+
+
+def _decode(table: pa.Table, schema: pa.Schema, *, seed: int, env: str) -> Episode:
     fixed = ("frame", "action", "reward", "terminated", "truncated")
+    final_action, final_reward = table["action"][-1].as_py(), table["reward"][-1].as_py()
     return Episode(
         frames=_frames(table, schema),
-        actions=_steps(table, "action", np.int64),
-        rewards=_steps(table, "reward", np.float32),
+        actions=_between(table, "action", np.int64),
+        rewards=_between(table, "reward", np.float32),
         terminated=bool(table["terminated"][-1].as_py()),
         truncated=bool(table["truncated"][-1].as_py()),
         variables=_variables(table, [name for name in table.column_names if name not in fixed]),
         seed=seed,
+        final_action=final_action,
+        final_reward=final_reward or 0.0,
+        is_complete=_is_complete(schema, env),
     )
 
 
@@ -327,8 +371,8 @@ def _frames(table: pa.Table, schema: pa.Schema) -> np.ndarray:
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
-def _steps(table: pa.Table, name: str, dtype: type[np.generic]) -> np.ndarray:
-    """Return a column of what led from one frame to the next; the last row has none."""
+def _between(table: pa.Table, name: str, dtype: type[np.generic]) -> np.ndarray:
+    """Return a column of what led from one frame to the next, without the last row's."""
     column = table[name]
     return _numbers(name, column.slice(0, len(column) - 1), dtype)
 

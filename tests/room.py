@@ -28,7 +28,7 @@ class RoomGame:
     frames_per_second = 8.75
 
     def __init__(self, config: CollectConfig) -> None:
-        self.size, self.tics = config.frame_size, config.frame_skip
+        self.size, self.tics = config.frame_size, config.frame_skip or 4
         self.settings: Mapping[str, Any] = {
             "env": "room",
             "engine": "room 1",
@@ -96,7 +96,7 @@ class RoomGame:
 class RoomConfig(CollectConfig):
     """Records the room, whatever is named."""
 
-    def make_game(self, *, patience: float = 1.0) -> Game:
+    def make_game(self, *, patience: float = 1.0, own_process: bool = True) -> Game:
         return RoomGame(self)
 
 

@@ -116,9 +116,10 @@ def test_checkout_works(tmp_path: Path, inside: bool) -> None:
 def test_every_package_is_listed() -> None:
     """setuptools is told every folder that holds modules: a forgotten one would be missing from the wheel only."""
     listed = set(project()["tool"]["setuptools"]["packages"])  # type: ignore[index]
-    found = {f"worldmodel.{folder}" for folder in ("envs", "rollouts")} | {"worldmodel"}
-    for file in (ROOT / "worldmodel").rglob("__init__.py"):
-        found.add(".".join(file.parent.relative_to(ROOT).parts))
+    found = set()
+    for folder, name in (("worldmodel", ""), ("envs", "worldmodel."), ("rollouts", "worldmodel.")):
+        for file in (ROOT / folder).rglob("*.py"):
+            found.add(name + ".".join(file.parent.relative_to(ROOT).parts))
     assert listed == found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,6 +47,12 @@ _HOMES = {
     "read_video": ".video",
     "write_video": ".video",
 }
+
+
+if "gymnasium" in sys.modules:  # who imports it wants the id; nobody else waits for it
+    from .registration import register
+
+    register()
 
 
 def __getattr__(name: str) -> Any:

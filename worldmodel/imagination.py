@@ -32,7 +32,7 @@ CHUNK = 16  # frames decoded at once
 EPISODES = Path(__file__).parent / "pretrained" / "episodes"  # held out, shipped with the package
 DEFAULT_SOURCE = f"{EPISODES}:6@38"  # a corridor that leads into a room: forward and right look different
 
-Report = Callable[[str, int, int], None]
+StageReport = Callable[[str, int, int], None]
 
 
 def no_report(stage: str, done: int, total: int) -> None:
@@ -50,7 +50,7 @@ def imagine_videos(
     seed: int = 0,
     truth: bool = False,
     about: Mapping[str, Any] | None = None,
-    report: Report = no_report,
+    report: StageReport = no_report,
 ) -> Written:
     """Imagine the future of `num_context` real frames, a video for each script in `action`, into the directory `out`.
 
@@ -101,7 +101,7 @@ def imagine_futures(
     *,
     num_steps: int,
     seed: int = 0,
-    report: Report = no_report,
+    report: StageReport = no_report,
 ) -> Futures:
     """Return `num_steps` steps of the future of `context` under each of `scripts`, imagined as one batch.
 
@@ -175,7 +175,7 @@ def write_films(
     *,
     real: Sequence[np.ndarray] = (),
     about: Mapping[str, Any],
-    report: Report = no_report,
+    report: StageReport = no_report,
 ) -> Written:
     """Draw `futures` into the directory `out`, beside the `real` future of each where that is given.
 
@@ -233,7 +233,10 @@ def _wrap(pairs: Sequence[Sequence[Film]]) -> list[list[Film]]:
 
 
 def _draw_movies(
-    grids: Mapping[Path, list[list[Film]]], pairs: Sequence[Sequence[Film]], frames_per_second: float, report: Report
+    grids: Mapping[Path, list[list[Film]]],
+    pairs: Sequence[Sequence[Film]],
+    frames_per_second: float,
+    report: StageReport,
 ) -> tuple[tuple[float, ...], ...]:
     """Write all movies in step, so that each frame is decoded once; return each script's PSNR to its real future.
 

@@ -134,7 +134,7 @@ def load_context(source: Source, model: Model, *, num_frames: int, horizon: int,
     else:
         dataset = EpisodeDataset(source.place)
         settings = dataset.info.settings
-        _check_fit(settings, model, source.place)
+        check_fit(settings, model, source.place)
         episodes = {index: dataset.episode(index) for index in _candidates(dataset, source, num_frames, seed)}
     motions = {index: motion(episode) for index, episode in episodes.items()}
     index, start = _start(source, motions, num_frames, horizon, seed)
@@ -142,7 +142,7 @@ def load_context(source: Source, model: Model, *, num_frames: int, horizon: int,
     past = episode.actions[: start + num_frames - 1]
     return Context(
         frames=episode.frames[start : start + num_frames],
-        actions=_translate(past[start:], settings["action_names"], model.action_names),
+        actions=translate(past[start:], settings["action_names"], model.action_names),
         description={source.kind: source.place, "episode": index, "seed": episode.seed, "frame": start},
         origin=Origin(settings=settings, seed=episode.seed, actions=past),
     )
@@ -174,13 +174,13 @@ def _candidates(dataset: EpisodeDataset, source: Source, num_frames: int, seed: 
     return [int(index) for index in drawn[: 1 if source.frame is not None else MAX_CANDIDATES]]
 
 
-def _check_fit(settings: Mapping[str, Any], model: Model, place: str) -> None:
+def check_fit(settings: Mapping[str, Any], model: Model, place: str) -> None:
     for name, expected in (("frame_size", model.frame_size), ("frame_skip", model.frame_skip)):
         if settings[name] != expected:
             raise ValueError(f"{place} has {name} {settings[name]}, the model was trained with {expected}")
 
 
-def _translate(actions: np.ndarray, names: Sequence[str], model_names: Sequence[str]) -> np.ndarray:
+def translate(actions: np.ndarray, names: Sequence[str], model_names: Sequence[str]) -> np.ndarray:
     """Return the model's index of each action, by name."""
     unknown = sorted({names[action] for action in actions} - set(model_names))
     if unknown:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .envs import Game, make_env
+from .envs import Game, remake_env
 from .sources import Context, Origin
 
 
@@ -33,12 +33,7 @@ class FutureEndsError(ValueError):
 
 def open_game(settings: Mapping[str, Any]) -> Game:
     """Return the game that was recorded with `settings`."""
-    return make_env(
-        settings["env"],
-        frame_skip=settings["frame_skip"],
-        frame_size=settings["frame_size"],
-        actions=settings["action_names"],
-    )
+    return remake_env(settings)
 
 
 def real_future(game: Game, origin: Origin, context: np.ndarray, actions: Sequence[str]) -> np.ndarray:
@@ -48,7 +43,7 @@ def real_future(game: Game, origin: Origin, context: np.ndarray, actions: Sequen
         FutureEndsError: if the game ends on the way.
         ValueError: if the replay differs from the recording.
     """
-    _replay(game, origin, context)
+    replay(game, origin, context)
     frames = []
     for name in actions:
         if name not in game.action_names:
@@ -63,7 +58,7 @@ def real_future(game: Game, origin: Origin, context: np.ndarray, actions: Sequen
     return np.stack(frames)
 
 
-def _replay(game: Game, origin: Origin, context: np.ndarray) -> None:
+def replay(game: Game, origin: Origin, context: np.ndarray) -> None:
     """Bring `game` to where `context` ends.
 
     Raises:

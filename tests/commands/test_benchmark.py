@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.play.serving import save_model
 from tests.worlds import record_toy, save_simulator
 from worldmodel.commands import benchmark, main
 
@@ -148,3 +149,18 @@ def test_mistakes_get_one_line(words: list[str], code: int, message: str, capsys
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_play_measures_what_a_page_sees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A client over the real WebSocket: the game's rate, the highest rate, and the time from a key to its picture."""
+    where = ["--checkpoint", str(save_model(tmp_path / "m")), "--from", str(record_toy(tmp_path / "d"))]
+    words = ["--frames", "20", "--repeats", "1", "--view", "both", "--json", "f"]
+    assert main(["benchmark", "play", *where, *words]) == 0
+    result = json.loads(Path("f").read_text())
+    assert result["frames_per_second"] == pytest.approx(8.75, rel=0.25)
+    assert result["parts"]["as fast as possible"]["frames_per_second"] > result["frames_per_second"]
+    latency = result["figures"]["key_to_picture_ms"]["real time"]
+    assert 0 < latency["p50"] <= latency["p95"]
+    assert "real time" in capsys.readouterr().out
+    assert exit_code(["play", *where, "--frames", "3"]) == 1

@@ -66,8 +66,14 @@ def test_same_command_again_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
         (["--out", "d", "--set", "frame_size=100"], 1, "256, 128, 64 or 32, got 100"),
         (["--out", "d", "--frames", "0"], 2, "at least 1 frame"),
         (["--out", "d", "--frames", "5", "--episodes", "5"], 2, "not allowed with"),
-        (["--out", "d", "--seed", "1000000"], 2, "seed must be 0 to 999999"),
-        (["--out", "d", "--split", "dev"], 2, "invalid choice"),
+        (["--out", "d", "--set", "seed=1000000"], 2, "seed must be 0 to 999999"),
+        (["--out", "d", "--set", "split=dev"], 2, "no split named 'dev'"),
+        (["--out", "d", "--policy", "best"], 2, "no policy named 'best'"),
+        (["--out", "d", "--policy", "random=2,random=1"], 2, "shares are positive numbers"),
+        (["--out", "d", "--env-set", "continuous"], 2, "--env-set takes name=value"),
+        (["--out", "d", "--env-set", "size=3", *TOY], 1, "takes no keyword arguments, got size"),
+        (["--out", "d", "--env", "my.cfg"], 1, "no file my.cfg"),
+        (["--out", "d", "--env", "CartPole-v1", "--env-set", "level=3"], 1, "level"),
         (["--out", "d", "--workers", "0", *TOY], 1, "workers must be at least 1"),
         (["--out", "d", "--episode", "5"], 2, "did you mean --episodes?"),
         (["--out", "file/below", *TOY], 1, "file"),
@@ -123,6 +129,8 @@ def test_interrupted_recording_says_how_to_go_on(number: signal.Signals, code: i
     deadline = time.monotonic() + 60
     while not list(Path().glob("d/*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.05)
+    threads = Path(f"/proc/{process.pid}/task").glob("*/children")
+    games = [int(pid) for children in threads for pid in children.read_text().split()]
     began = time.monotonic()
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
@@ -130,10 +138,13 @@ def test_interrupted_recording_says_how_to_go_on(number: signal.Signals, code: i
     assert process.returncode == code
     assert "finished episodes are safe in d, the same command goes on" in err
     assert "Traceback" not in err
-    assert not [
-        file for file in Path("/proc").glob("[0-9]*/cwd") if f"worldmodel-engine-{process.pid}-" in target(file)
+    engines = [
+        link for link in Path("/proc").glob("[0-9]*/cwd") if any(f"engine-{pid}-" in target(link) for pid in games)
     ]
-    assert not list(Path("/tmp").glob(f"worldmodel-engine-{process.pid}-*"))
+    assert games
+    assert not engines
+    assert not any(Path(f"/proc/{pid}").exists() for pid in games)
+    assert not [found for pid in games for found in Path("/tmp").glob(f"worldmodel-engine-{pid}-*")]
 
 
 def target(link: Path) -> str:

@@ -13,17 +13,25 @@ from worldmodel.commands import COMMANDS, main
 
 # Frozen: a flag that is added, renamed or removed is a decision, and this list changes with it.
 FLAGS = {
-    "collect-rollouts": "--env --episodes --frames --out --policy --seed --set --split --workers",
+    "collect-rollouts": "--env --env-set --episodes --frames --out --policy --set --workers",
+    "import": "--out --set",
+    "export": "--format --out",
     "train-tokenizer": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer-kind",
     "train-dynamics": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer",
-    "imagine": "--action --checkpoint --context --from --out --seed --steps --temperature --top-k --truth",
+    "imagine": "--action --checkpoint --context --from --no-map --out --seed --steps --temperature --top-k --truth",
+    "play": "--checkpoint --from --no-browser --out --port",
+    "gallery": "",
     "evaluate": "--checkpoint --clips --data --only --out --quick --seed --set",
     "compare": "",
     "inspect": "",
+    "convert": "--half",
     "preview": "--episodes --frames --out",
-    "benchmark imagine": "--batch --checkpoint --engine --from --json --repeats --starts --steps",
+    "train-agent": "--checkpoint --data --out --resume --seed --set --steps --world",
+    "test-agent": "--episodes --json --seed",
+    "benchmark imagine": "--batch --checkpoint --engine --from --json --observation --repeats --starts --steps",
     "benchmark train": "--compile --json --repeats --set --stage --steps",
     "benchmark collect": "--env --episodes --json --repeats --workers",
+    "benchmark play": "--checkpoint --frames --from --json --repeats --view",
     "benchmark load": "--data --json --repeats --threads --window --windows",
 }
 HELP_WITHOUT_TORCH = """

@@ -10,13 +10,24 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from worldmodel.envs import GameDiedError, make_env
-from worldmodel.envs.vizdoom import VizdoomGame
-from worldmodel.rollouts import CollectConfig, EpisodeDataset, EpisodeRecord, Goal, collect, crew, measure
+from worldmodel.envs import Game, GameDiedError
+from worldmodel.envs.vizdoom import supervision
+from worldmodel.rollouts import (
+    CollectConfig,
+    EpisodeDataset,
+    EpisodeRecord,
+    Goal,
+    collect,
+    crew,
+    measure,
+    memory,
+    recording,
+)
 
 TOY = CollectConfig(env="toy", frame_size=16, frame_skip=1)
 MAZE = CollectConfig(frame_size=32, frame_skip=16)  # short episodes
@@ -119,9 +130,35 @@ def test_game_that_always_dies_is_one_error(tmp_path: Path, monkeypatch: pytest.
     def die(*_: object, **__: object) -> None:
         raise GameDiedError("the engine died")
 
-    monkeypatch.setattr(crew, "play_episode", die)
+    monkeypatch.setattr(recording, "play_episode", die)
     with pytest.raises(GameDiedError, match="died 6 times in episode 0: the engine died"):
         collect(TOY, tmp_path, goal=Goal(episodes=2))
+
+
+def test_first_game_is_started_again_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A game that dies at its start is replaced before a worker has begun; one that always dies is one error."""
+    real, left = CollectConfig.make_game, iter([True, True, False])
+
+    def make(config: CollectConfig, *, patience: float = 1.0, own_process: bool = True) -> Game:
+        if next(left, False):
+            raise GameDiedError("the engine died")
+        return real(config, patience=patience)
+
+    monkeypatch.setattr(CollectConfig, "make_game", make)
+    collect(TOY, tmp_path / "d", goal=Goal(episodes=2))
+    assert len(EpisodeDataset(tmp_path / "d")) == 2
+    left = iter([True] * 99)
+    with pytest.raises(GameDiedError, match="died 6 times at its start: the engine died"):
+        collect(TOY, tmp_path / "e", goal=Goal(episodes=2))
+
+
+def test_more_workers_than_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """400 games where there is memory for some are one line with the number that fits, before any is started."""
+    monkeypatch.setattr(memory, "free_memory", lambda: 1 << 30)
+    with pytest.raises(ValueError, match=r"400 workers need about 46.9 GiB, 1.0 GiB are free; use --workers 8 or less"):
+        collect(TOY, tmp_path, goal=Goal(episodes=2), workers=400)
+    monkeypatch.setattr(memory, "free_memory", lambda: 0)
+    collect(TOY, tmp_path, goal=Goal(episodes=1), workers=1)
 
 
 def test_impossible_numbers_are_refused(tmp_path: Path) -> None:
@@ -154,6 +191,12 @@ def engines_of(path: Path) -> list[int]:
     return [pid for pid in children_of({int(pid) for pid in ours}) if "viz_controlled" in read(f"/proc/{pid}/cmdline")]
 
 
+def engine_of(game: int) -> list[int]:
+    """Return the process id of the engine that the game process `game` runs."""
+    files = supervision.temporary_directory().glob(f"{supervision.PREFIX}{game}-*/pid")
+    return [int(text) for file in files if (text := read(str(file)))]
+
+
 def children_of(parents: set[int]) -> list[int]:
     found: list[int] = []
     for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
@@ -173,6 +216,7 @@ def read(file: str) -> str:
 RECORD = """
 import sys
 from pathlib import Path
+from typing import Any
 from worldmodel.rollouts import CollectConfig, Goal, collect
 collect(CollectConfig(frame_size=32, frame_skip=16), Path(sys.argv[1]), goal=Goal(episodes=18), workers=2)
 """
@@ -204,20 +248,20 @@ def test_killed_recording_loses_nothing_and_leaves_no_engine(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_killed_and_stopped_engines_do_not_change_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Engines that are killed or stopped again and again are replaced; the data is an undisturbed run's."""
-    games: list[VizdoomGame] = []
+    """Games and engines that are killed or stopped again and again are replaced; the data is an undisturbed run's."""
+    games: list[recording.RemoteRecorder] = []
 
-    def make_watched(*args: object, **kwargs: object) -> object:
-        games.append(make_env(*args, **kwargs))  # type: ignore[arg-type]
+    def make_watched(*args: Any, **kwargs: Any) -> recording.RemoteRecorder:
+        games.append(recording.RemoteRecorder(*args, **kwargs))
         return games[-1]
 
-    monkeypatch.setattr("worldmodel.rollouts.config.make_env", make_watched)
+    monkeypatch.setattr(crew, "make_recorder", make_watched)
     over, hits = threading.Event(), 0
 
     def disturb() -> None:
         nonlocal hits
         while not over.wait(0.4):
-            pids = [pid for game in games if (pid := game.directory.pid()) is not None]
+            pids = [pid for game in games for pid in (game.pid, *engine_of(game.pid)) if Path(f"/proc/{pid}").exists()]
             if pids and hits < 6:
                 os.kill(random.choice(pids), signal.SIGSTOP if hits % 4 == 3 else signal.SIGKILL)
                 hits += 1

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from worldmodel.rollouts.policies import POLICIES, clearance, make_policy
+from worldmodel.rollouts.policies import POLICIES, RandomPolicy, clearance, make_policy, shares
 
 NAMES = ("noop", "forward", "left", "right", "forward+left", "forward+right", "strafe_left", "strafe_right")
 ROOM = np.array([[0, 0, 400, 0], [400, 0, 400, 300], [400, 300, 0, 300], [0, 300, 0, 0]], dtype=np.float64)
@@ -107,3 +107,21 @@ def test_unknown_policy_is_refused() -> None:
     """A typo lists the policies there are."""
     with pytest.raises(ValueError, match="policies: explore, sticky, random"):
         make_policy("exlore", NAMES, np.random.default_rng(0), walls=ROOM)
+
+
+def test_shares_of_policies() -> None:
+    """A mixture names each policy once with a positive share; anything else is refused."""
+    assert shares("explore") == {"explore": 1.0}
+    assert shares("explore=0.7, random=0.3") == {"explore": 0.7, "random": 0.3}
+    for wrong in ("best", "random=-1", "random=x", "random=1,random=2", "", "random,", "random=inf"):
+        with pytest.raises(ValueError, match=r"shares are|no policy named"):
+            shares(wrong)
+
+
+def test_a_mixture_draws_one_policy_an_episode() -> None:
+    """About the given share of episodes is played by each policy, decided by the episode's own generator."""
+    made = [
+        make_policy("sticky=3,random=1", NAMES, np.random.default_rng([0, seed]), walls=ROOM) for seed in range(400)
+    ]
+    share = sum(isinstance(player, RandomPolicy) for player in made) / 400
+    assert 0.18 < share < 0.32

@@ -57,8 +57,8 @@ def record(game: Any, seed: int = 0, policy: str = "random") -> Episode:
 
 
 @pytest.mark.parametrize(("shows_end", "kept"), [(True, 10), (False, 9)])
-def test_end_without_a_frame_is_dropped_with_its_action(shows_end: bool, kept: int) -> None:
-    """Of an end that shows no frame neither a frame nor the action nor its reward is kept; how it ended is."""
+def test_every_step_is_kept_also_one_that_shows_no_frame(shows_end: bool, kept: int) -> None:
+    """All 10 actions, rewards and the end are in `steps`; one without a frame stands beside the T actions."""
     game = CountingGame(10, shows_end=shows_end)
     episode = record(game)
     assert episode.frames[:, 0, 0, 0].tolist() == list(range(kept + 1))
@@ -66,6 +66,20 @@ def test_end_without_a_frame_is_dropped_with_its_action(shows_end: bool, kept: i
     assert episode.rewards.tolist() == list(range(1, kept + 1))
     assert episode.variables["time"].tolist() == list(range(kept + 1))
     assert (episode.terminated, episode.truncated) == (True, False)
+    assert (episode.final_action, episode.final_reward) == ((None, 0) if shows_end else (game.played[9], 10))
+    assert episode.steps.actions.tolist() == game.played
+    assert episode.steps.rewards.tolist() == list(range(1, 11))
+    assert episode.steps.terminated.tolist() == [False] * 9 + [True]
+    assert not episode.steps.truncated.any()
+
+
+def test_end_of_a_real_engine_is_kept() -> None:
+    """ViZDoom shows no last frame: the reward of the step that finds the vest, or the cut-off, is recorded."""
+    with closing(make_env("VizdoomBasic-v1", frame_size=32)) as game:
+        episode = record(game, policy="sticky")
+    assert episode.final_action is not None
+    assert len(episode.steps.actions) == len(episode.frames)
+    assert episode.steps.terminated[-1] or episode.steps.truncated[-1]
 
 
 def test_endless_game_is_truncated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from worldmodel.rollouts import DatasetInfo, Episode, EpisodeDataset
+from worldmodel.rollouts import DatasetInfo, Episode, EpisodeDataset, storage
 from worldmodel.rollouts.manifest import EPISODES_FILE, append_record, write_info
 from worldmodel.rollouts.storage import ROW_GROUP, adopt_episode, write_episode
 
@@ -38,7 +38,9 @@ INFO = DatasetInfo(
 )
 
 
-def make_episode(steps: int, *, size: int = 16, seed: int = 0, terminated: bool = False) -> Episode:
+def make_episode(
+    steps: int, *, size: int = 16, seed: int = 0, terminated: bool = False, final_action: int | None = None
+) -> Episode:
     rng = np.random.default_rng(seed)
     return Episode(
         frames=rng.integers(0, 256, (steps + 1, size, size, 3), dtype=np.uint8),
@@ -48,6 +50,8 @@ def make_episode(steps: int, *, size: int = 16, seed: int = 0, terminated: bool 
         truncated=not terminated,
         variables={"angle": rng.normal(size=steps + 1)},
         seed=seed,
+        final_action=final_action,
+        final_reward=0.0 if final_action is None else 2.5,
     )
 
 
@@ -64,20 +68,47 @@ def assert_same(one: Episode, two: Episode) -> None:
         first, second = getattr(one, name), getattr(two, name)
         assert first.dtype == second.dtype
         assert np.array_equal(first, second)
-    assert (one.terminated, one.truncated, one.seed) == (two.terminated, two.truncated, two.seed)
+    for name in ("terminated", "truncated", "seed", "final_action", "final_reward", "is_complete"):
+        assert getattr(one, name) == getattr(two, name)
     assert one.variables.keys() == two.variables.keys()
     assert all(np.array_equal(one.variables[name], two.variables[name]) for name in one.variables)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.integers(0, 70), size=st.sampled_from([4, 16]), seed=st.integers(0, 2**31), ended=st.booleans())
-def test_what_is_written_is_what_is_read(tmp_path: Path, steps: int, size: int, seed: int, ended: bool) -> None:
-    """Writing and reading an episode of any length is the identity, value and type."""
-    episode = make_episode(steps, size=size, seed=seed, terminated=ended)
+@given(
+    steps=st.integers(0, 70),
+    size=st.sampled_from([4, 16]),
+    seed=st.integers(0, 2**31),
+    ended=st.booleans(),
+    final=st.sampled_from([None, 0, 2]),
+)
+def test_what_is_written_is_what_is_read(
+    tmp_path: Path, steps: int, size: int, seed: int, ended: bool, final: int | None
+) -> None:
+    """Writing and reading an episode of any length is the identity, value and type, with and without a final step."""
+    episode = make_episode(steps, size=size, seed=seed, terminated=ended, final_action=final)
     dataset = make_dataset(Path(tempfile.mkdtemp(dir=tmp_path)), [episode])
     assert_same(dataset.episode(0), episode)
     assert np.array_equal(dataset.actions(0), episode.actions)
     assert dataset.lengths.tolist() == [steps + 1]
+    for name in ("actions", "rewards", "terminated", "truncated"):
+        assert np.array_equal(getattr(dataset.steps(0), name), getattr(episode.steps, name))
+    assert len(episode.steps.actions) == steps + (final is not None)
+
+
+def test_older_vizdoom_files_do_not_say_which_step_ended_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file from before final steps is read; its last action, after which a frame was shown, ended nothing."""
+    settings = {**INFO.settings, "env": "VizdoomBasic-v1"}
+    older = replace(INFO, settings=settings)
+    monkeypatch.setattr(storage, "FINAL_STEP", {})
+    write_info(tmp_path, older)
+    append_record(tmp_path, write_episode(tmp_path, 0, make_episode(20, terminated=True), info=older))
+    dataset = EpisodeDataset(tmp_path)
+    assert dataset.episode(0).terminated
+    assert not dataset.episode(0).is_complete
+    assert not dataset.steps(0).terminated.any()
+    assert not dataset.episode(0).steps.terminated.any()
+    assert len(dataset.steps(0).actions) == 20
 
 
 def test_any_window_is_the_slice_of_its_episode(tmp_path: Path) -> None:

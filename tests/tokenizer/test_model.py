@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.models import tiny_tokenizer
+from worldmodel.tokenizer.model import change_weights
 from worldmodel.tokenizer.networks import decoder, encoder
 
 RNG = np.random.default_rng(0)
@@ -135,3 +136,36 @@ def test_codes_keep_their_meaning_while_the_decoder_learns_alone() -> None:
     tokenizer.encoder.requires_grad_(True)
     tokenizer.loss(frames, generator=generator)
     assert not torch.equal(tokenizer.codebook.vectors, before)
+
+
+def test_what_changed_counts_more_and_the_mean_weight_is_one() -> None:
+    """A pixel that differs from the frame before weighs `weight` times another; even change weighs evenly."""
+    previous = torch.zeros(1, 1, 8, 8, 3, dtype=torch.uint8)
+    frames = previous.clone()
+    frames[0, 0, 2, 3, 1] = 200
+    weights = change_weights(frames, previous, 20.0)
+    assert weights[0, 0, 2, 3] / weights[0, 0, 0, 0] == pytest.approx(20.0)
+    assert weights.mean() == pytest.approx(1.0)
+    assert torch.equal(change_weights(previous + 200, previous, 20.0), torch.ones(1, 1, 8, 8))
+
+
+def test_weights_move_the_gradient_and_not_the_figures() -> None:
+    """Weights of one change nothing; others change the networks' gradient, while nll, mse and sigma's stay."""
+    frames = torch.from_numpy(FRAMES)
+
+    def grown(weights: torch.Tensor | None) -> tuple[list[torch.Tensor], list[float]]:
+        tokenizer = tiny_tokenizer().train()
+        losses = tokenizer.loss(frames, weights, generator=torch.Generator().manual_seed(0))
+        losses.total.backward()
+        gradients = [p.grad for p in (tokenizer.decoder[0].weight, tokenizer.log_deviation) if p.grad is not None]
+        return gradients, [losses.nll.item(), losses.mse.item()]
+
+    even, plain = grown(torch.ones(FRAMES.shape[:-1])), grown(None)
+    weights = change_weights(frames, torch.zeros_like(frames), 20.0)
+    weights[:, :, :16] *= 2
+    uneven = grown(weights / weights.mean())
+    assert even[1] == plain[1] == uneven[1]
+    for ours, theirs in zip(even[0], plain[0], strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert not torch.allclose(uneven[0][0], plain[0][0], rtol=1e-2)
+    torch.testing.assert_close(uneven[0][1], plain[0][1])

@@ -92,7 +92,7 @@ def test_the_pixels_gradient_reaches_the_encoder() -> None:
     vae = tiny_vae().train()
     pixels = torch.from_numpy(FRAMES).flatten(0, 1)
     posterior = vae.posterior(pixels)
-    vae.nll(vae.squared_error(pixels, vae.decoder(posterior.sample(generator=seeded())))).backward()
+    vae.nll(vae.squared_errors(pixels, vae.decoder(posterior.sample(generator=seeded()))).mean()).backward()
     for name, weight in vae.encoder.named_parameters():
         assert weight.grad is not None
         assert weight.grad.abs().sum() > 0, name

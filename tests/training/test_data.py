@@ -200,3 +200,15 @@ def test_another_tokenizer_has_another_cache(tmp_path: Path) -> None:
     second.codebook.vectors = torch.flip(second.codebook.vectors, [0])
     codes = [np.array(cached_codes(dataset, t, directory=tmp_path / "codes")) for t in (first, second)]
     np.testing.assert_array_equal(codes[0], 15 - codes[1].astype(int))
+
+
+def test_previous_frames_are_the_ones_before(tmp_path: Path) -> None:
+    """`previous` gives frame t-1 for each frame t of a clip; before an episode's first frame stands its second."""
+    dataset = EpisodeDataset(record_toy(tmp_path / "data", episodes=2))
+    clips = FrameClips(dataset, clip=3)
+    first, later = clips.previous([(0, 0), (0, 2)])
+    frames = dataset.frames(0, 0, 5)
+    np.testing.assert_array_equal(later, frames[1:4])
+    np.testing.assert_array_equal(first, frames[[1, 0, 1]])
+    single = FrameClips(dataset, clip=1)
+    np.testing.assert_array_equal(single.previous([(0, 0), (0, 3)]), frames[[[1], [2]]])

@@ -60,8 +60,9 @@ def test_held_out_numbers_of_the_vae(data: Path) -> None:
 def test_both_kinds_see_the_same_batches(data: Path) -> None:
     """The VAE is a fair baseline: at one seed and step it is given the frames that the tokenizer is given."""
     stages = tiny_tokenizer_stage(data, CONFIG), tiny_vae_stage(data, CONFIG)
-    first, second = (stage.draw(np.random.default_rng([0, 3, 0])) for stage in stages)
-    assert torch.equal(first, second)
+    drawn = [stage.clips.training.draw(np.random.default_rng([0, 3, 0]), stage.batch) for stage in stages]
+    assert drawn[0] == drawn[1]
+    assert torch.equal(*(stage.read(stage.clips.read, places) for stage, places in zip(stages, drawn, strict=True)))
     assert np.array_equal(stages[0].held_out, stages[1].held_out)
 
 

@@ -13,13 +13,20 @@ from .cli import USAGE_ERROR, run, suggest
 # Command -> (module, one line of help). The module is imported only when its command is called.
 COMMANDS = {
     "collect-rollouts": ("collect_rollouts", "record episodes from a game"),
+    "import": ("import_recordings", "make a data set of videos or pictures with actions, or of LeRobot's"),
+    "export": ("export", "write a data set as videos, pictures, or LeRobot's layout"),
     "train-tokenizer": ("train_tokenizer", "stage 1: learn to turn frames into codes and back"),
     "train-dynamics": ("train_dynamics", "stage 2: learn which codes follow which, given the actions"),
     "imagine": ("imagine", "imagine the future of a game under your actions, as videos"),
+    "play": ("play", "play the world model in the browser with your own keys"),
+    "gallery": ("gallery", "list the checkpoints that come with the package"),
     "evaluate": ("evaluate", "measure a checkpoint on held-out episodes, beside its baselines"),
     "compare": ("compare", "two evaluations side by side, and which differences are more than chance"),
     "inspect": ("inspect", "say what is in a data set or checkpoint, and whether it is intact"),
+    "convert": ("convert", "write a checkpoint in the present layout, with smaller weights if asked"),
     "preview": ("preview", "draw a film strip and a video of a data set's episodes"),
+    "train-agent": ("train_agent", "train an agent in imagination alone"),
+    "test-agent": ("test_agent", "play the real game with trained agents on fresh seeds"),
     "benchmark": ("benchmark", "measure speed"),
 }
 

@@ -20,6 +20,7 @@ MODES = {
     "imagine": "imagining with a checkpoint: where the time goes, latency, start-up, and the machine's ceilings",
     "train": "training steps on random clips: where the time goes, and the machine's ceilings",
     "collect": "recording a data set, against the bare engine",
+    "play": "playing in the page, by a scripted client over its WebSocket: frames/s, and how soon a key shows",
     "load": "reading random windows of a data set",
 }
 

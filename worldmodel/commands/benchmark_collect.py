@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from .benchmark import Measurement
 
 if TYPE_CHECKING:
-    from ..envs.vizdoom import VizdoomGame
+    from ..envs.vizdoom.game import VizdoomGame
     from ..rollouts import CollectConfig, Episode
 
 Play = Callable[["VizdoomGame", Sequence[int]], None]
@@ -82,10 +82,10 @@ def _play(config: CollectConfig, episodes: list[Episode], *, workers: int, play:
     from ..envs import Game
 
     numbers = itertools.count()
-    first: Game = config.make_game()
+    first: Game = config.make_game(own_process=False)
 
     def work(game: Game | None) -> None:
-        with closing(game or config.make_game()) as mine:
+        with closing(game or config.make_game(own_process=False)) as mine:
             while (index := next(numbers)) < len(episodes):
                 mine.reset(episodes[index].seed)
                 play(mine, episodes[index].actions.tolist())  # type: ignore[arg-type]

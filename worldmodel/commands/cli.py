@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import json
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ Config = TypeVar("Config")
 
 USAGE_ERROR = 2
 FAILURE = 1
+PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
 EXIT_CODES = {0, FAILURE, USAGE_ERROR, 128 + signal.SIGINT, 128 + signal.SIGTERM}  # of every command
 
 
@@ -79,6 +81,24 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
         return dataclasses.replace(config, **changes)  # type: ignore[type-var]
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def keywords(assignments: Sequence[str], flag: str) -> dict[str, Any]:
+    """Return `name=value` assignments as keyword arguments; a value is read as JSON, else it is text.
+
+    Raises:
+        UsageError: if an assignment has no `=` or its name is no identifier.
+    """
+    found = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"{flag} takes name=value, got {assignment!r}")
+        try:
+            found[name] = json.loads(PYTHON_WORDS.get(text, text))
+        except ValueError:
+            found[name] = text
+    return found
 
 
 def _read(name: str, text: str, current: object) -> object:

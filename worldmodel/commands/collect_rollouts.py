@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from ..rollouts.config import SPLITS, CollectConfig
-from ..rollouts.policies import POLICIES
+from ..rollouts.config import CollectConfig
 from . import cli, describe
 
 if TYPE_CHECKING:
@@ -27,21 +26,40 @@ def parser(prog: str) -> argparse.ArgumentParser:
         "and one with more frames makes the data set longer.",
     )
     result.add_argument("--out", type=Path, required=True, metavar="DIR", help="the data set's directory")
-    result.add_argument("--env", default=default.env, metavar="ID", help='a ViZDoom or Gymnasium id, or "toy"')
+    result.add_argument(
+        "--env",
+        default=default.env,
+        metavar="ID",
+        help='a ViZDoom or Gymnasium id, module:Id, path/to/file.py:Class, a ViZDoom scenario.cfg, or "toy"',
+    )
+    result.add_argument(
+        "--env-set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="keyword arguments for the environment: continuous=False, frameskip=1 repeat_action_probability=0",
+    )
     size = result.add_mutually_exclusive_group()
     size.add_argument("--frames", type=int, metavar="N", help="stop with the episode that reaches N frames (2000)")
     size.add_argument("--episodes", type=int, metavar="N", help="stop after N episodes")
-    result.add_argument("--policy", choices=POLICIES, default=default.policy, help="who plays")
+    result.add_argument(
+        "--policy",
+        default=default.policy,
+        metavar="NAME",
+        help="who plays: explore, sticky, random, module:function, file.py:function, an agent.zip of Stable-Baselines3 "
+        "(only your own: it runs code), or shares: explore=0.7,random=0.3",
+    )
     result.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="games played at once")
-    result.add_argument("--split", choices=list(SPLITS), default=default.split, help="whose seeds to use")
-    result.add_argument("--seed", type=int, default=default.seed, metavar="N", help="first seed within the split")
     result.add_argument(
         "--set",
         nargs="+",
         action="extend",
         default=[],
         metavar="NAME=VALUE",
-        help="frame_skip=4, frame_size=128, actions=noop,forward,left",
+        help="frame_size=128; frame_skip=N, on top of what an id repeats by itself (4 in ViZDoom, 1 elsewhere); "
+        "fit=squash, pad or crop; actions=noop,forward,left or actions=table.json; split=train or test, whose seeds to "
+        "use; seed=N, the first one within the split",
     )
     return result
 
@@ -53,7 +71,8 @@ def main(args: argparse.Namespace) -> None:
     frames = 2000 if args.frames is None and args.episodes is None else args.frames
     try:
         goal = Goal(frames=frames, episodes=args.episodes)
-        config = CollectConfig(env=args.env, policy=args.policy, split=args.split, seed=args.seed)
+        arguments = cli.keywords(args.env_set, "--env-set")
+        config = CollectConfig(env=args.env, arguments=arguments, policy=args.policy)
     except ValueError as error:
         raise cli.UsageError(str(error)) from error
     config = cli.override(config, args.set)

@@ -33,8 +33,8 @@ def main(args: argparse.Namespace) -> None:
     """Load, check that they can be compared, print."""
     from rich.console import Console
 
-    from ..evaluation import comparison
-    from ..evaluation.tables import number
+    from ..evaluation.report import comparison
+    from ..evaluation.report.tables import label, number
 
     first, second = comparison.load(args.first), comparison.load(args.second)
     comparison.check_comparable(first, second)
@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
     else:
         rows = [
             [
-                _path(path),
+                label(path),
                 number(pair.first),
                 number(pair.second),
                 f"{pair.difference:+.3g}",
@@ -61,16 +61,10 @@ def main(args: argparse.Namespace) -> None:
         ]
         _print(console, f"Clip by clip (bold: p < {SURE})", ("A", "B", "B - A", "95%", "p"), rows)
     others = [
-        [_path(path), number(pair.first), number(pair.second), f"{pair.difference:+.3g}"]
+        [label(path), number(pair.first), number(pair.second), f"{pair.difference:+.3g}"]
         for path, pair in shared.items()
     ]
     _print(console, f"All numbers that both have. {NO_PAIRS}", ("A", "B", "B - A"), others)
-
-
-def _path(path: str) -> str:
-    from ..evaluation.tables import title
-
-    return title(path.split("/"))
 
 
 def _print(console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

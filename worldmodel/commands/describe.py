@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..rollouts import Coverage, EpisodeDataset
+from ..rollouts import Coverage, DatasetInfo, EpisodeDataset
 
 
 def dataset_lines(dataset: EpisodeDataset, coverage: Coverage | None) -> list[str]:
@@ -16,8 +16,8 @@ def dataset_lines(dataset: EpisodeDataset, coverage: Coverage | None) -> list[st
     lines = [
         f"{dataset.path}: {len(records):,} episodes ({ends}), {frames:,} frames, {size / 2**20:,.1f} MiB",
         f"game      {info.env}, {info.settings['engine']}, split {info.split}, {seeds}, policy {info.policy}",
-        f"frames    {info.frame_size}x{info.frame_size}, {info.frames_per_second:g} a second, frame skip "
-        f"{info.frame_skip}, {frames / info.frames_per_second / 60:,.1f} minutes, "
+        f"frames    {info.frame_size}x{info.frame_size}{_fit(info)}, {info.frames_per_second:g} a second, "
+        f"{_frame_skip(info)}, {frames / info.frames_per_second / 60:,.1f} minutes, "
         f"{size / max(frames, 1) / 1000:.1f} kB each",
     ]
     if coverage is not None:
@@ -29,3 +29,15 @@ def dataset_lines(dataset: EpisodeDataset, coverage: Coverage | None) -> list[st
             f"as even as {coverage.even_views:,.0f}; {coverage.still_share:.1%} of the walking steps against a wall"
         )
     return [*lines, f"hash      {dataset.fingerprint}"]
+
+
+def _frame_skip(info: DatasetInfo) -> str:
+    own = info.settings.get("own_frame_skip", 1)
+    return f"frame skip {info.frame_skip}" + (f" on top of the game's own {own}" if own > 1 else "")
+
+
+def _fit(info: DatasetInfo) -> str:
+    """Say what became of a picture that is no square."""
+    height, width = info.settings.get("screen_size", (1, 1))
+    done = {"squash": "squashed", "pad": "padded", "crop": "cropped"}.get(info.settings.get("fit", ""))
+    return f" ({width}x{height} {done})" if done and height != width else ""

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from ..config import EvaluationConfig
-    from ..evaluation.crew import Crew
-    from ..evaluation.run import Answer, Listener, Outcome
-    from ..evaluation.subject import Subject
-    from ..evaluation.tokenizer_alone import TokenizerSubject
+    from ..evaluation.harness.run import Evaluation, Kept, Listener
+    from ..evaluation.harness.subject import Subject
+    from ..evaluation.harness.tokenizer_alone import TokenizerSubject
+    from ..evaluation.harness.workers import Workers
 
 WIDTH = 130  # of tables that no terminal limits
 
@@ -27,8 +27,8 @@ def parser(prog: str) -> argparse.ArgumentParser:
     """Return the command's argument parser."""
     p = cli.Parser(
         prog=prog,
-        description="Measure a world model on held-out episodes, beside its baselines. A finished part is kept in\n"
-        "OUT/parts: an interrupted command goes on where it was, and a repeated one measures nothing twice.",
+        description="Measure a world model on held-out episodes, beside its baselines. A finished answer is kept in\n"
+        "OUT/answers: an interrupted command goes on where it was, and a repeated one measures nothing twice.",
     )
     p.add_argument(
         "--checkpoint",
@@ -37,7 +37,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     )
     p.add_argument("--data", metavar="DIR", help="held-out episodes (default: the ones that ship with the package)")
     p.add_argument("--out", type=Path, default=Path("evaluated"), metavar="DIR", help="of the numbers and the page")
-    p.add_argument("--only", metavar="PART,PART", help="ask only these questions, e.g. fidelity,control")
+    p.add_argument("--only", metavar="QUESTION,...", help="ask only these questions, e.g. fidelity,control")
     p.add_argument("--clips", type=int, default=40, metavar="N", help="how many clips to draw at most")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of the clips and of the imagination")
     p.add_argument("--quick", action="store_true", help="a tenth of the work: to see that it works, not to compare")
@@ -53,7 +53,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Ask, print each answer as it comes, write metrics.json and report.html; exit code 1 if a part cannot be asked."""
+    """Ask, print each answer, write metrics.json and report.html; exit code 1 if a question cannot be asked."""
     if args.clips < 2:
         raise cli.UsageError(f"--clips must be at least 2, got {args.clips}")
     from ..config import EvaluationConfig
@@ -63,54 +63,55 @@ def main(args: argparse.Namespace) -> int:
     from ..simulator import PRETRAINED
 
     checkpoint = Path(args.checkpoint or PRETRAINED)
-    parts = _parts(args.only, checkpoint)
+    questions = _questions(args.only, checkpoint)
     with locked(args.out):
-        return _evaluate(args, config, checkpoint, parts)
+        return _evaluate(args, config, checkpoint, questions)
 
 
-def _evaluate(args: argparse.Namespace, config: EvaluationConfig, checkpoint: Path, parts: list[str]) -> int:
+def _evaluate(args: argparse.Namespace, config: EvaluationConfig, checkpoint: Path, questions: list[str]) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from ..evaluation.report import render
-    from ..evaluation.run import evaluate
+    from ..evaluation.harness.run import evaluate
+    from ..evaluation.report.page import render
     from ..rollouts.manifest import write_atomically
 
     make = partial(_subject, args, config, checkpoint)
     subject = make()
-    crew = _crew(make, subject, _processes(args, config))
+    workers = _workers(make, subject, _processes(args, config))
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
     # On a terminal one console draws both: two would write over each other.
     with Progress(console=console if console.is_terminal else Console(stderr=True)) as progress:
         listener = _listener(console, progress)
-        outcome = evaluate(subject, checkpoint, args.out, parts=parts, listener=listener, crew=crew)
-    write_atomically(args.out / "report.html", render(outcome, name=_name(args)).encode())
-    _say_verdict(outcome)
+        found = evaluate(subject, checkpoint, args.out, questions=questions, listener=listener, workers=workers)
+    write_atomically(args.out / "report.html", render(found, name=_name(args)).encode())
+    _say_verdict(found)
     print(f"{args.out / 'metrics.json'}\n{args.out / 'report.html'}")
-    return cli.FAILURE if outcome.metrics["failures"] else 0
+    return cli.FAILURE if found.metrics["failures"] else 0
 
 
-def _parts(only: str | None, checkpoint: Path) -> list[str]:
-    from ..evaluation import tokenizer_alone
-    from ..evaluation.run import PARTS
+def _questions(only: str | None, checkpoint: Path) -> list[str]:
+    from ..evaluation.harness import tokenizer_alone
+    from ..evaluation.harness.run import QUESTIONS
 
     alone = tokenizer_alone.kind(checkpoint)
-    possible = tokenizer_alone.PARTS if alone else tuple(PARTS)
-    parts = [part.strip() for part in only.split(",")] if only is not None else list(possible)
-    for part in parts:
-        if part not in PARTS:
-            raise cli.UsageError(f"no part named {part!r}{cli.suggest(part, PARTS)}; parts: {', '.join(PARTS)}")
-        if part not in possible:
+    possible = tokenizer_alone.QUESTIONS if alone else tuple(QUESTIONS)
+    questions = [name.strip() for name in only.split(",")] if only is not None else list(possible)
+    for name in questions:
+        if name not in QUESTIONS:
+            known = ", ".join(QUESTIONS)
+            raise cli.UsageError(f"no question named {name!r}{cli.suggest(name, QUESTIONS)}; questions: {known}")
+        if name not in possible:
             asked = ", ".join(possible)
-            raise cli.UsageError(f"{checkpoint} is a {alone} checkpoint without a dynamics: ask {asked}, not {part}")
-    return parts
+            raise cli.UsageError(f"{checkpoint} is a {alone} checkpoint without a dynamics: ask {asked}, not {name}")
+    return questions
 
 
 def _subject(args: argparse.Namespace, config: EvaluationConfig, checkpoint: Path) -> Subject | TokenizerSubject:
-    from ..evaluation import tokenizer_alone
-    from ..evaluation.subject import Subject
+    from ..evaluation.harness import tokenizer_alone
+    from ..evaluation.harness.subject import Subject, without_map
     from ..rollouts import EpisodeDataset
     from ..simulator import PRETRAINED, Simulator
 
@@ -119,14 +120,14 @@ def _subject(args: argparse.Namespace, config: EvaluationConfig, checkpoint: Pat
         "context": config.context,
         "seed": args.seed,
         "quick": args.quick,
-        "cache": args.out / "parts",
+        "cache": args.out / "answers",
     }
     data = args.data or PRETRAINED.parent / "episodes"
     if tokenizer_alone.kind(checkpoint):
         tokenizer = tokenizer_alone.load(checkpoint)
         return tokenizer_alone.TokenizerSubject(tokenizer=tokenizer, dataset=EpisodeDataset(data), **how)
     simulator = Simulator.from_pretrained(checkpoint, temperature=config.temperature)
-    return Subject(simulator=simulator, dataset=EpisodeDataset(data), **how)
+    return Subject(simulator=simulator, without_map=without_map(simulator), dataset=EpisodeDataset(data), **how)
 
 
 def _processes(args: argparse.Namespace, config: EvaluationConfig) -> int:
@@ -138,20 +139,20 @@ def _processes(args: argparse.Namespace, config: EvaluationConfig) -> int:
     return config.processes or (1 if torch.cuda.is_available() else choose_processes(args.out, resume=False))
 
 
-def _crew(
+def _workers(
     make: Callable[[], Subject | TokenizerSubject], subject: Subject | TokenizerSubject, number: int
-) -> Crew | None:
+) -> Workers | None:
     """Return the processes that ask, None if it is this one alone; choose the threads of this one."""
     import torch
 
-    from ..evaluation.crew import Crew
+    from ..evaluation.harness.workers import Workers
     from ..runtime import choose_threads
 
     if number == 1:
-        choose_threads(subject.rehearse)
+        choose_threads(subject.warm_up)
         return None
     torch.set_num_threads(1)
-    return Crew(make, number)
+    return Workers(make, number)
 
 
 def _name(args: argparse.Namespace) -> str:
@@ -159,54 +160,55 @@ def _name(args: argparse.Namespace) -> str:
 
 
 def _listener(console: Console, progress: Progress) -> Listener:
-    """Return what shows a bar for each part that is being asked, and its tables once it has answered."""
-    from ..evaluation.run import Listener
+    """Return what shows a bar for each question that is being asked, and its tables once it is answered."""
+    from ..evaluation.harness.run import Listener
 
     tasks: dict[str, Any] = {}
 
-    def on_progress(part: str, done: int, total: int) -> None:
-        if part not in tasks:
-            tasks[part] = progress.add_task(part)
-        progress.update(tasks[part], completed=done, total=total)
+    def on_progress(name: str, done: int, total: int) -> None:
+        if name not in tasks:
+            tasks[name] = progress.add_task(name)
+        progress.update(tasks[name], completed=done, total=total)
 
-    def on_answer(part: str, answer: Answer) -> None:
-        if part in tasks:
-            progress.remove_task(tasks.pop(part))
-        _print(console, part, answer)
+    def on_answer(name: str, kept: Kept) -> None:
+        if name in tasks:
+            progress.remove_task(tasks.pop(name))
+        _print(console, name, kept)
 
-    def on_failure(part: str, error: ValueError) -> None:
-        if part in tasks:
-            progress.remove_task(tasks.pop(part))
-        progress.console.print(f"[red]{part} could not be asked:[/] {cli.for_console(error)}", highlight=False)
+    def on_failure(name: str, error: ValueError) -> None:
+        if name in tasks:
+            progress.remove_task(tasks.pop(name))
+        progress.console.print(f"[red]{name} could not be asked:[/] {cli.for_console(error)}", highlight=False)
 
     return Listener(on_progress=on_progress, on_answer=on_answer, on_failure=on_failure)
 
 
-def _print(console: Console, part: str, answer: Answer) -> None:
-    """Print what a part answered."""
+def _print(console: Console, name: str, kept: Kept) -> None:
+    """Print an answer."""
     from rich.table import Table
 
-    from ..evaluation.tables import tables
+    from ..evaluation.report.tables import cells
 
-    console.print(f"\n[bold]{part}[/] ({answer.seconds:.0f} s)", highlight=False)
-    for found in tables(answer.result):
-        header, rows = found.cells()
+    console.print(f"\n[bold]{name}[/] ({kept.seconds:.0f} s)", highlight=False)
+    for found in cells(kept.answer):
         if found.title:
             console.print(cli.for_console(found.title))
-        table = Table(show_header=any(header))
-        for number, name in enumerate(header):
-            table.add_column(cli.for_console(name), justify="right" if number else "left")
-        for row in rows:
+        table = Table(show_header=not found.bare)
+        for number, column in enumerate(found.header):
+            table.add_column(cli.for_console(column), justify="right" if number else "left")
+        for row in found.rows:
             table.add_row(*map(cli.for_console, row))
         console.print(table)
 
 
-def _say_verdict(outcome: Outcome) -> None:
+def _say_verdict(found: Evaluation) -> None:
     """Say in red what speaks against the numbers."""
     from rich.console import Console
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    for warning in outcome.metrics["warnings"]:
+    for warning in found.metrics["warnings"]:
         console.print(f"[yellow]{cli.for_console(warning)}[/]")
-    for row in outcome.metrics["broken_claims"]:
-        console.print(f"[red]{row['part']}: it does not hold that {cli.for_console(row['claim'])}[/]")
+    for row in found.metrics["broken_claims"]:
+        console.print(f"[red]{row['question']}: it does not hold that {cli.for_console(row['text'])}[/]")
+    seconds = sum(run["cpu_seconds"] for run in found.metrics["runs"].values())
+    console.print(f"{seconds:.0f} seconds of a processor in all")

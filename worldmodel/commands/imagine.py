@@ -43,7 +43,8 @@ def parser(prog: str) -> argparse.ArgumentParser:
     p.add_argument("--action", default="forward,right", metavar="SCRIPT", help="what to press, see below")
     p.add_argument("--from", dest="source", metavar="WHAT", help="where the context comes from, see below; "
                    "without it a held-out episode that comes with the package")  # fmt: skip
-    p.add_argument("--checkpoint", metavar="DIR", help="a dynamics checkpoint; without it the one of the package")
+    p.add_argument("--checkpoint", metavar="NAME|DIR", help="a dynamics checkpoint, or the name of one that "
+                   "`worldmodel gallery` lists; without it the maze")  # fmt: skip
     p.add_argument("--out", type=Path, default=Path("imagined"), metavar="DIR", help="where the videos go")
     p.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the sampling, and of the start where --from names none"
@@ -51,32 +52,36 @@ def parser(prog: str) -> argparse.ArgumentParser:
     p.add_argument("--temperature", type=float, default=1.0, metavar="T", help="0 takes the likeliest codes")
     p.add_argument("--top-k", type=int, default=0, metavar="K", help="sample among K codes; 0 = all")
     p.add_argument("--truth", action="store_true", help="show the real game under the same actions beside it")
+    p.add_argument("--no-map", action="store_true", help="imagine without the learned map that the checkpoint may have")
     return p
 
 
 def main(args: argparse.Namespace) -> None:
     """Imagine and draw; print where the videos are and how fast they came."""
     _check_numbers(args)
-    from ..imagination import DEFAULT_SOURCE, imagine_videos
+    from .. import gallery
+    from ..imagination import imagine_videos
     from ..rollouts.lock import locked
     from ..runtime import choose_threads
     from ..simulator import PRETRAINED, Simulator
 
-    checkpoint = args.checkpoint or PRETRAINED
-    simulator = Simulator.from_pretrained(checkpoint, temperature=args.temperature, top_k=args.top_k)
+    checkpoint = gallery.resolve(args.checkpoint) if args.checkpoint else PRETRAINED
+    simulator = Simulator.from_pretrained(
+        checkpoint, use_map=not args.no_map, temperature=args.temperature, top_k=args.top_k
+    )
     _check_actions(args, simulator)
-    choose_threads(simulator.rehearse)
+    choose_threads(simulator.warm_up)
     with locked(args.out), _Progress() as progress:
         written = imagine_videos(
             simulator,
             args.action,
-            source=args.source or DEFAULT_SOURCE,
+            source=args.source or _own_episodes(args.checkpoint),
             num_context=args.context,
             num_steps=args.steps,
             out=args.out,
             seed=args.seed,
             truth=args.truth,
-            about={"checkpoint": str(checkpoint)},
+            about={"checkpoint": str(checkpoint), "learned_map": simulator.use_map},
             report=progress.report,
         )
     for path in (*written.videos, written.movie, written.sheet, written.record):
@@ -84,6 +89,16 @@ def main(args: argparse.Namespace) -> None:
     count = len(written.videos) * args.steps
     real_time = f"real time is {simulator.frames_per_second:g}"
     print(f"{count} frames imagined, {written.frames_per_second:.1f} frames/s ({real_time})")
+
+
+def _own_episodes(checkpoint: str | None) -> str:
+    """Return where the context comes from by default: the episodes of a checkpoint of the gallery, else the maze's."""
+    from .. import gallery
+    from ..imagination import DEFAULT_SOURCE
+
+    if checkpoint in gallery.names() and checkpoint != gallery.DEFAULT:
+        return str(gallery.episodes(checkpoint) or DEFAULT_SOURCE)
+    return DEFAULT_SOURCE
 
 
 def _check_numbers(args: argparse.Namespace) -> None:

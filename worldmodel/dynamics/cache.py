@@ -1,11 +1,11 @@
-"""The memory of a simulator: the keys and values of the frames in its window, and nothing older."""
+"""The KV cache: keys and values of the frames in the window, and nothing older."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from .belief import Memory
+from ..types import NO_ACTION
 
 
 class ContextCache:
@@ -17,11 +17,10 @@ class ContextCache:
 
     def __init__(self, layers: int, window: int) -> None:
         self.window = window
-        self.belief = Memory()
-        self.imagined = False  # whether the frames to come are imagined: a belief does not look at them
         self.last: Tensor | None = None  # the last frame's patches
-        self.actions: Tensor | None = None  # (b lags), the actions before the one that is told next
+        self.actions: Tensor | None = None  # (b lags), the actions before the one that comes next
         self.count = 0  # frames taken in
+        self.begun: Tensor | None = None  # (b), the count at which each row began; None if all did at 0
         self._entries: list[tuple[Tensor, Tensor] | None] = [None] * layers
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,10 +36,12 @@ class ContextCache:
     def ages(self, device: torch.device) -> Tensor:
         """Return how many frames ago each slot was filled: (window), 0 for the frame that is being taken in.
 
-        A slot that was never filled is as old as the window or older.
+        A slot that was never filled is as old as the window or older. If rows began at different times: (b window).
         """
         ages = (self.count - torch.arange(self.window, device=device)) % self.window
-        return ages.masked_fill_(ages > self.count, self.window)
+        if self.begun is None:
+            return ages.masked_fill_(ages > self.count, self.window)
+        return ages.masked_fill(ages > self.count - self.begun.to(device)[:, None], self.window)
 
     def repeat(self, rows: Tensor) -> None:
         """Go on with other rows: (m), for each the number of the one that it has the past of."""
@@ -58,7 +59,34 @@ class ContextCache:
                 for entry in self._entries
             ]
         self.last, self.actions = pick(self.last), pick(self.actions)
-        self.belief.repeat(rows)
+
+    def put(self, rows: Tensor, other: ContextCache, *, batch: int) -> None:
+        """Let some of `batch` rows (m) go on from the past of `other`, which has m rows; the others keep theirs."""
+        self._make_room(batch, other)
+        if self.begun is None:
+            self.begun = torch.zeros(batch, dtype=torch.int64)
+        self.begun[rows.cpu()] = self.count - other.count
+        shift = (self.count - other.count) % self.window  # a frame's slot is its number, as counted here
+        for mine, theirs in zip(self._entries, other._entries, strict=True):
+            if mine is not None and theirs is not None:
+                for part, new in zip(mine, theirs, strict=True):
+                    part.unflatten(0, (batch, -1))[rows] = new.unflatten(0, (len(rows), -1)).roll(shift, dims=-2)
+        if self.last is not None:
+            self.last[rows] = 0 if other.last is None else other.last
+        if self.actions is not None:
+            self.actions[rows] = NO_ACTION if other.actions is None else other.actions
+
+    def _make_room(self, batch: int, like: ContextCache) -> None:
+        """Before the first frame: take the shapes of a cache that has seen one."""
+        if self.actions is not None or like.actions is None or like.last is None:
+            return
+        m = len(like.actions)
+
+        def room(part: Tensor) -> Tensor:
+            return part.new_zeros(part.shape[0] // m * batch, *part.shape[1:])
+
+        self._entries = [None if entry is None else (room(entry[0]), room(entry[1])) for entry in like._entries]
+        self.last, self.actions = room(like.last), room(like.actions) + NO_ACTION
 
     def advance(self) -> None:
         """Finish the frame: the next one goes to the next slot."""

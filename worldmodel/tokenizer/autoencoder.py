@@ -61,10 +61,9 @@ class Autoencoder(nn.Module, Generic[Config]):
         out: Tensor = self.encoder(pixels.float() / GREY - 1)
         return out
 
-    def squared_error(self, frames: Tensor, decoded: Tensor) -> Tensor:
-        """Return the mean of squared errors in grey levels: uint8 (n H W 3), decoder output (n 3 H W) -> ()."""
-        errors = rearrange(frames, "n h w c -> n c h w").float() - (decoded.float() + 1) * GREY
-        return errors.square().mean()
+    def squared_errors(self, frames: Tensor, decoded: Tensor) -> Tensor:
+        """Return squared errors in grey levels: uint8 (n H W 3), decoder output (n 3 H W) -> (n 3 H W)."""
+        return (rearrange(frames, "n h w c -> n c h w").float() - (decoded.float() + 1) * GREY).square()
 
     def nll(self, mse: Tensor) -> Tensor:
         """Return -log p(x | latents) in nats per pixel value, from mean squared errors in grey levels."""

@@ -13,6 +13,8 @@ from ..types import Codes, Frames, FrameTensor
 from .autoencoder import FRAMES_AT_ONCE, Autoencoder
 from .quantizer import make_codebook
 
+CHANGED = 8  # grey levels: more than compression noise, less than any object
+
 
 @dataclass(frozen=True)
 class TokenizerLosses:
@@ -62,12 +64,21 @@ class Tokenizer(Autoencoder[TokenizerConfig]):
         ]
         return rearrange(torch.cat(frames), "(b t) c h w -> b t h w c", b=b, t=t).cpu().numpy()
 
-    def loss(self, frames: FrameTensor, *, restart: bool = True, generator: torch.Generator) -> TokenizerLosses:
+    def loss(
+        self,
+        frames: FrameTensor,
+        weights: Tensor | None = None,
+        *,
+        restart: bool = True,
+        generator: torch.Generator,
+    ) -> TokenizerLosses:
         """Return the three-term loss (eq. 3) of frames uint8 (b t H W 3), and let the codebook learn.
 
         -log p(x | z_q) + ||sg[z_e] - e||^2 + beta ||z_e - sg[e]||^2, all per pixel value of the frame. `restart` lets
         the codebook revive dead codes; `generator` (on the CPU) chooses where. Where the encoder is not trained, codes
-        keep their meaning: the codebook does not learn either.
+        keep their meaning: the codebook does not learn either. `weights` (b t H W), of mean 1, say how much the squared
+        error of each pixel counts in the networks' gradient; the reported figures and the learned deviation stay those
+        of the unweighted likelihood.
         """
         pixels = frames.flatten(0, 1)
         latents = self.latents(pixels)
@@ -81,15 +92,35 @@ class Tokenizer(Autoencoder[TokenizerConfig]):
         if learns:
             self.codebook.update(flat.detach(), codes, restart=restart, generator=generator)
         straight = flat + (quantized - flat).detach()  # the decoder's gradient passes to the encoder unchanged
-        mse = self.squared_error(pixels, self.decoder(rearrange(straight, "(n h w) d -> n d h w", n=n, h=h, w=w)))
+        errors = self.squared_errors(pixels, self.decoder(rearrange(straight, "(n h w) d -> n d h w", n=n, h=h, w=w)))
+        mse = errors.mean()
         nll = self.nll(mse)
+        reconstruction = nll if weights is None else nll + self._reweighted(errors, weights.flatten(0, 1))
         per_value = len(flat) / pixels.numel()  # turns a mean over latents into a sum per pixel value
         commitment = (flat - quantized.detach()).square().sum(-1).mean() * per_value
         codebook = self.codebook.loss(flat, quantized).mean() * per_value
-        total = nll + codebook + self.config.commitment_weight * commitment
+        total = reconstruction + codebook + self.config.commitment_weight * commitment
         grid = rearrange(codes, "(n h w) -> n h w", n=n, h=h, w=w)
         return TokenizerLosses(total, nll.detach(), commitment.detach(), codebook.detach(), mse.detach(), grid)
 
-    def forward(self, frames: FrameTensor, *, restart: bool, generator: torch.Generator) -> TokenizerLosses:
+    def forward(
+        self, frames: FrameTensor, weights: Tensor | None = None, *, restart: bool, generator: torch.Generator
+    ) -> TokenizerLosses:
         """The same as `loss`: the name by which torch's wrappers for several processes call it."""
-        return self.loss(frames, restart=restart, generator=generator)
+        return self.loss(frames, weights, restart=restart, generator=generator)
+
+    def _reweighted(self, errors: Tensor, weights: Tensor) -> Tensor:
+        """Return what `weights` (n H W) add to the negative log-likelihood of squared errors (n 3 H W)."""
+        added = ((weights - 1).unsqueeze(1) * errors).mean()
+        return 0.5 * added * torch.exp(-2 * self.log_deviation.detach().clamp(min=0.0))
+
+
+def change_weights(frames: FrameTensor, previous: FrameTensor, weight: float) -> Tensor:
+    """Return how much each pixel's error counts (b t H W), of mean 1: `weight` times as much where a frame changed.
+
+    A pixel has changed where a colour differs by more than `CHANGED` grey levels from `previous` uint8 (b t H W 3).
+    Where the whole view moves the weights are nearly even; in a still scene they single out what moves, however small.
+    """
+    change = (frames.int() - previous.int()).abs().amax(-1) > CHANGED
+    weights = torch.where(change, weight, 1.0)
+    return weights / weights.mean()

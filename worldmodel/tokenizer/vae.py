@@ -98,7 +98,7 @@ class VAE(Autoencoder[VAEConfig]):
         """
         pixels = frames.flatten(0, 1)
         posterior = self.posterior(pixels)
-        mse = self.squared_error(pixels, self.decoder(posterior.sample(generator=generator)))
+        mse = self.squared_errors(pixels, self.decoder(posterior.sample(generator=generator))).mean()
         nll, kl = self.nll(mse), posterior.kl().sum() / pixels.numel()
         return VAELosses(nll + kl, nll.detach(), kl.detach(), mse.detach(), posterior.mean.detach())
 

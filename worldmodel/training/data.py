@@ -127,33 +127,54 @@ class FrameClips:
         clip = self.training.clip
         return np.stack([self.dataset.frames(episode, start, start + clip) for episode, start in places])
 
+    def previous(self, places: list[tuple[int, int]]) -> np.ndarray:
+        """Return the frame before each frame of `read(places)`: uint8 (b t H W 3).
+
+        The second frame of an episode stands in for the one before its first; an episode of one frame has only itself.
+        """
+        return np.stack([self._previous(episode, start) for episode, start in places])
+
+    def _previous(self, episode: int, start: int) -> np.ndarray:
+        clip = self.training.clip
+        if start:
+            return self.dataset.frames(episode, start - 1, start - 1 + clip)
+        frames = self.dataset.frames(episode, 0, max(clip, min(2, int(self.dataset.lengths[episode]))))
+        return np.concatenate([frames[1:2] if len(frames) > 1 else frames, frames[: clip - 1]])
+
 
 class CodeClips:
     """Clips of codes with the actions between them, from the code cache.
 
-    Args:
-        dataset: the recordings.
-        codes: of all its frames.
-        clip: frames of a clip.
-        episodes: use the first so many; 0 means all.
-        split_clip: the length by which episodes are held out, where clips of several lengths share one split.
+    With `last_steps`, a last step whose next frame the game did not show belongs to the training clips as well: there
+    the last frame stands in for the one that is missing. Clips of several lengths share one split of the episodes if
+    `split_clip`, the length that decides which are long enough, is the same.
     """
 
     def __init__(
-        self, dataset: EpisodeDataset, codes: np.ndarray, *, clip: int, episodes: int = 0, split_clip: int = 0
+        self,
+        dataset: EpisodeDataset,
+        codes: np.ndarray,
+        *,
+        clip: int,
+        episodes: int = 0,
+        last_steps: bool = False,
+        split_clip: int = 0,
     ) -> None:
         self.codes = codes
         self.first = np.concatenate([[0], np.cumsum(dataset.lengths)[:-1]])
         count = episodes or len(dataset)
-        self.actions = [dataset.actions(i) for i in range(count)]
+        self.actions = [dataset.steps(i).actions if last_steps else dataset.actions(i) for i in range(count)]
+        self.frames = dataset.lengths
+        lengths = np.array([len(actions) + 1 for actions in self.actions]) if last_steps else dataset.lengths
         training, held_out = split_episodes(dataset.lengths[:count], clip=split_clip or clip)
-        self.training = Windows.over(dataset.lengths, training, clip=clip)
-        self.held_out = Windows.over(dataset.lengths, held_out, clip=clip)
+        self.training = Windows.over(lengths, training, clip=clip)
+        self.held_out = Windows.over(lengths, held_out, clip=clip)
 
     def read(self, places: list[tuple[int, int]], *, frames: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """Return codes int64 (b t h w) and actions int64 (b t-1): of the first `frames` of each clip, 0 means all."""
         clip = frames or self.training.clip
-        codes = [self.codes[self.first[e] + start : self.first[e] + start + clip] for e, start in places]
+        rows = [np.minimum(np.arange(start, start + clip), self.frames[e] - 1) + self.first[e] for e, start in places]
+        codes = [self.codes[clip_rows] for clip_rows in rows]
         actions = [self.actions[e][start : start + clip - 1] for e, start in places]
         return torch.from_numpy(np.stack(codes).astype(np.int64)), torch.from_numpy(np.stack(actions).astype(np.int64))
 

@@ -27,9 +27,9 @@ from ..runtime import default_device, limit_threads, use_bfloat16
 from ..types import Report
 from .log import Log
 from .optimizer import averaged, make_optimizers, rate_factor, set_rate
-from .speed import frames_ceiling
 from .state import has_state, load_state, save_state
 from .stopping import Stopped, stop_signals
+from .throughput import frames_ceiling
 
 # What a resumed run need not share with the run it continues: its length, its cadence, and how fast it learns.
 FREE = frozenset(

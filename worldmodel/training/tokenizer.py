@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..checkpoint import Checkpoint, read, write
 from ..config import TokenizerConfig, TrainingConfig, VAEConfig, to_dict
 from ..rollouts import EpisodeDataset
-from ..tokenizer.model import Tokenizer
+from ..tokenizer.model import Tokenizer, change_weights
 from ..tokenizer.vae import VAE, active
 from ..types import Report
 from .data import FrameClips, first_episodes
@@ -64,9 +64,9 @@ class FrameStage(Generic[Model]):
     def begin(self, *, signals: Sequence[int], visible: bool) -> None:
         """Nothing comes before the first step."""
 
-    def draw(self, rng: np.random.Generator) -> Tensor:
-        """Return a batch of training clips: uint8 (b t H W 3)."""
-        return torch.from_numpy(self.clips.read(self.clips.training.draw(rng, self.batch))).to(self.model.device)
+    def read(self, frames: Callable[[list[tuple[int, int]]], np.ndarray], places: list[tuple[int, int]]) -> Tensor:
+        """Return what `frames` gives for `places` on the model's device: uint8 (b t H W 3)."""
+        return torch.from_numpy(frames(places)).to(self.model.device)
 
     def sheet(self, model: nn.Module, path: Path) -> None:
         """Draw held-out frames above their reconstructions."""
@@ -88,12 +88,18 @@ class TokenizerStage(FrameStage[Tokenizer]):
         super().__init__(dataset, lambda: Tokenizer(config), training)
         self.usable = usable_codes(self.held_out, config)
         self.progress = 0.0
+        self.change_weight = training.change_weight
 
     def losses(
         self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
     ) -> dict[str, Tensor]:
         self.progress = progress
-        losses = model(self.draw(rng), restart=progress < RESTART_UNTIL, generator=generator)
+        places = self.clips.training.draw(rng, self.batch)
+        frames = self.read(self.clips.read, places)
+        weights = None
+        if self.change_weight != 1:
+            weights = change_weights(frames, self.read(self.clips.previous, places), self.change_weight)
+        losses = model(frames, weights, restart=progress < RESTART_UNTIL, generator=generator)
         used, perplexity = usage(losses.codes, self.model.config.codebook_size)
         return {
             "total": losses.total,
@@ -138,7 +144,8 @@ class VAEStage(FrameStage[VAE]):
     def losses(
         self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
     ) -> dict[str, Tensor]:
-        losses = model(self.draw(rng), generator=generator)
+        frames = self.read(self.clips.read, self.clips.training.draw(rng, self.batch))
+        losses = model(frames, generator=generator)
         return {
             "total": losses.total,
             "bits_per_dim": losses.total / math.log(2),

@@ -1,0 +1,111 @@
+"""Who records an episode: this process, or one of its own in which the game, its player and the encoder live."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Protocol
+
+from ..envs import Game
+from ..envs.remote import RESET_SECONDS, START_SECONDS, ChildProcess, modules_of
+from .config import CollectConfig
+from .manifest import DatasetInfo, EpisodeRecord
+from .recorder import play_episode
+from .storage import EpisodeEncoder
+
+
+class Recorder(Protocol):
+    """Records episodes of one game."""
+
+    info: DatasetInfo
+
+    def record(self, index: int, look: Callable[[], None]) -> tuple[EpisodeRecord, memoryview | bytearray]:
+        """Return the manifest line of episode `index` and the content of its file; `look` may raise to give up."""
+
+    def close(self) -> None:
+        """End the game."""
+
+
+class LocalRecorder:
+    """Records a game in this process."""
+
+    def __init__(self, config: CollectConfig, game: Game) -> None:
+        self._config = config
+        self._game = game
+        self.info = describe(config, game)
+
+    def record(self, index: int, look: Callable[[], None]) -> tuple[EpisodeRecord, memoryview]:
+        """Play and encode an episode, see Recorder."""
+        seed = self._config.episode_seed(index)
+        encoder = EpisodeEncoder(index, seed, info=self.info)
+        for moment in play_episode(self._game, seed, policy=self._config.policy, policy_seed=self._config.seed):
+            look()
+            if moment.frame is not None:
+                encoder.add(moment.frame, moment.variables, action=moment.action, reward=moment.reward)
+            elif moment.action is not None:
+                encoder.end(moment.action, moment.reward)
+        return encoder.encode(terminated=moment.terminated, truncated=moment.truncated)
+
+    def close(self) -> None:
+        """End the game."""
+        self._game.close()
+
+
+class RemoteRecorder:
+    """Records in a process of its own: only encoded episodes cross the line, not frames."""
+
+    def __init__(self, config: CollectConfig, *, patience: float) -> None:
+        self._child = ChildProcess("worldmodel.rollouts.recorder_process", name=config.env, patience=patience)
+        request = {"config": asdict(config), "patience": patience, "modules": modules_of(config.env)}
+        try:
+            answer, _ = self._child.ask(request, START_SECONDS)
+        except BaseException:
+            self.close()
+            raise
+        self.info = DatasetInfo(**{**answer["info"], "variables": tuple(answer["info"]["variables"])})
+
+    @property
+    def pid(self) -> int:
+        """The id of the game's process."""
+        return self._child.pid
+
+    def record(self, index: int, look: Callable[[], None]) -> tuple[EpisodeRecord, bytearray]:
+        """Have an episode recorded, see Recorder."""
+        answer, content = self._child.ask({"index": index}, RESET_SECONDS, look=look)
+        return EpisodeRecord(**answer["record"]), content
+
+    def close(self) -> None:
+        """End the game and its process."""
+        self._child.close()
+
+
+def make_recorder(config: CollectConfig, *, patience: float = 1.0) -> Recorder:
+    """Return who records `config`.
+
+    Raises:
+        ValueError: if the game cannot be made.
+        OSError: if the system has no room for it.
+        GameDiedError: if it died on its start.
+    """
+    if config.needs_process:
+        return RemoteRecorder(config, patience=patience)
+    game = config.make_game(patience=patience)
+    try:
+        return LocalRecorder(config, game)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            game.close()
+        raise
+
+
+def describe(config: CollectConfig, game: Game) -> DatasetInfo:
+    """Return what a data set recorded from `game` says about itself."""
+    return DatasetInfo(
+        settings=game.settings,
+        frames_per_second=game.frames_per_second,
+        variables=tuple(game.reset(config.episode_seed(0)).variables),
+        policy=config.policy,
+        split=config.split,
+        seed=config.seed,
+    )

@@ -1,0 +1,255 @@
+"""The page in a real browser, headless Chromium: what a player does, and what the player sees."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.play.serving import Served, serving
+from worldmodel.play.client import Client
+from worldmodel.play.library import Library
+from worldmodel.rollouts import EpisodeDataset
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+PIXELS = "const c = document.getElementById(arguments[0]); return c.toDataURL();"
+KEY = "document.body.dispatchEvent(new KeyboardEvent(arguments[0], {code: arguments[1], bubbles: true}));"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver"),
+]
+
+
+class Page:
+    """A browser with the page open in it."""
+
+    def __init__(self, profile: Path, *, width: int = 1280, height: int = 860, phone: bool = False) -> None:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(CHROMIUM)
+        for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        if phone:
+            metrics = {"width": width, "height": height, "pixelRatio": 2, "touch": True}
+            options.add_experimental_option("mobileEmulation", {"deviceMetrics": metrics})
+        self.driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+
+    def open(self, link: str) -> None:
+        self.driver.get(link)
+        self.wait(lambda: self.frame >= 0)
+
+    @property
+    def frame(self) -> int:
+        return int(self.driver.execute_script("return document.body.dataset.frame ?? -1"))
+
+    def text(self, selector: str) -> str:
+        return str(self.driver.execute_script("return document.querySelector(arguments[0]).textContent", selector))
+
+    def picture(self, view: str) -> str:
+        return str(self.driver.execute_script(PIXELS, view))
+
+    def key(self, code: str, *, down: bool) -> None:
+        self.driver.execute_script(KEY, "keydown" if down else "keyup", code)
+
+    def click(self, selector: str) -> None:
+        self.driver.execute_script("document.querySelector(arguments[0]).click()", selector)
+
+    def wait(self, condition: Callable[[], object], *, seconds: float = 20) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.03)
+
+    def play(self, frames: int, *codes: str) -> None:
+        """Hold down keys for a number of frames, then pause."""
+        for code in codes:
+            self.key(code, down=True)
+        target = self.frame + frames
+        self.wait(lambda: self.frame >= target)
+        for code in codes:
+            self.key(code, down=False)
+        self.click("#pause")
+
+    def errors(self) -> list[str]:
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """One browser for the tests of the module: a start takes seconds."""
+    page = Page(tmp_path_factory.mktemp("profile"))
+    yield page
+    page.driver.quit()
+
+
+@pytest.fixture
+def page(browser: Page, served: Served) -> Iterator[Page]:
+    """The page of a new server. When the test is over, nothing must have been said on the console."""
+    browser.errors()
+    browser.open(served.link)
+    yield browser
+    assert browser.errors() == []
+    browser.driver.get("about:blank")
+
+
+def test_loads_and_waits_for_a_key(page: Page) -> None:
+    """The picture is there, the keys are drawn, and it says what to do."""
+    assert page.text("#veil").startswith("Press a key")
+    assert len(page.driver.find_elements("css selector", "#keys button")) == 3
+    assert len(page.driver.find_elements("css selector", "#starts button")) == 3
+    assert page.picture("imagined") != page.driver.execute_script(
+        "const c = document.createElement('canvas'); c.width = c.height = 32; return c.toDataURL();"
+    )
+
+
+def test_keys_change_the_picture(page: Page) -> None:
+    """The first key starts the game, the key is drawn as pressed, and rate and latency are measured."""
+    before = page.picture("imagined")
+    page.key("KeyW", down=True)
+    page.wait(lambda: page.frame >= 6)
+    assert page.text("#action") == "forward"
+    assert page.driver.find_element("css selector", "#keys .down").text.endswith("forward")
+    page.key("KeyW", down=False)
+    page.wait(lambda: page.text("#action") == "noop")
+    assert page.driver.find_elements("css selector", "#keys .down") == []
+    assert page.picture("imagined") != before
+    assert float(page.text("#rate")) > 0
+    assert page.text("#latency").endswith(" ms")
+    page.click("#pause")
+
+
+def test_several_keys_at_once(page: Page) -> None:
+    """Both keys are drawn as pressed; the newest decides where the game has no such pair."""
+    page.key("ArrowUp", down=True)
+    page.key("ArrowLeft", down=True)
+    page.wait(lambda: page.text("#action") == "left")
+    assert len(page.driver.find_elements("css selector", "#keys .down")) == 2
+    page.key("ArrowLeft", down=False)
+    page.wait(lambda: page.text("#action") == "forward")
+    page.key("ArrowUp", down=False)
+    page.click("#pause")
+
+
+def test_real_and_both(page: Page) -> None:
+    """Both pictures stand beside each other and move; real alone hides the imagined one."""
+    page.click("[data-show=both]")
+    page.wait(lambda: page.driver.execute_script("return document.body.dataset.view") == "both")
+    start = page.picture("real")
+    assert start == page.picture("imagined")
+    page.play(3, "KeyD")
+    assert page.picture("real") != start
+    assert page.driver.find_element("id", "real").is_displayed()
+    page.click("[data-show=real]")
+    page.wait(lambda: not page.driver.find_element("id", "imagined").is_displayed())
+    page.click("[data-show=imagined]")
+    page.wait(lambda: page.driver.find_element("id", "imagined").is_displayed())
+
+
+def test_single_steps(page: Page) -> None:
+    """The step button plays one frame, and the game stays paused."""
+    page.click("#step")
+    page.wait(lambda: page.frame == 1)
+    time.sleep(0.3)
+    assert page.frame == 1
+
+
+def test_recording_is_an_episode(page: Page, served: Served) -> None:
+    """Record, play, stop: the page offers the video, and the episode is intact and holds what was pressed."""
+    page.click("#record")
+    page.wait(lambda: page.text("#record") == "Stop")
+    page.play(5, "KeyD")
+    page.click("#record")
+    page.wait(lambda: "Download the video" in page.text("#message"))
+    link = page.driver.find_element("css selector", "#message a")
+    assert link.get_attribute("download") == "play-0001.mp4"
+    assert (served.out / "play-0001.mp4").stat().st_size > 0
+    dataset = EpisodeDataset(served.out / "toy-train")
+    assert dataset.verify(0) is None
+    episode = dataset.episode(0)
+    right = dataset.info.action_names.index("right")
+    assert (episode.actions == right).sum() >= 4
+    assert len(np.unique(episode.frames.reshape(len(episode.frames), -1), axis=0)) > 4
+
+
+def test_share_and_replay(page: Page) -> None:
+    """The script of a game, played in the page, ends with the same picture."""
+    page.play(4, "KeyW")
+    time.sleep(0.3)
+    last, count = page.picture("imagined"), page.frame
+    page.click("#share")
+    page.wait(lambda: page.driver.execute_script("return document.getElementById('dialog').open"))
+    script = page.driver.execute_script("return document.getElementById('script').value")
+    assert script.startswith("toy-model~")
+    page.click("#replay")
+    page.wait(lambda: "The script ends" in page.text("#message"))
+    assert page.frame == count
+    assert page.picture("imagined") == last
+
+
+def test_two_tabs_are_two_games(page: Page, served: Served) -> None:
+    """Each tab has a game of its own; the one that is not looked at pauses."""
+    page.play(3, "KeyW")
+    first, count, picture = page.driver.current_window_handle, page.frame, page.picture("imagined")
+    page.driver.switch_to.new_window("tab")
+    page.open(served.link)
+    assert page.frame == 0
+    page.play(5, "KeyA")
+    page.driver.close()
+    page.driver.switch_to.window(first)
+    assert page.frame >= count
+    page.click("#step")
+    page.wait(lambda: page.picture("imagined") != picture)
+
+
+def test_leaving_in_the_middle_of_a_frame(page: Page, served: Served) -> None:
+    """A page that is left while frames are on their way frees its game; the next visit begins anew."""
+    for _ in range(6):  # more often than games may be open
+        page.click("[data-pace=fast]")
+        page.key("KeyW", down=True)
+        page.wait(lambda: page.frame >= 2)
+        page.open(served.link)
+        page.wait(lambda: page.frame == 0)
+    with Client(served.link) as client:
+        assert client.frame().header["number"] == 0
+
+
+def test_restart(browser: Page, library: Library, tmp_path: Path) -> None:
+    """When the server goes the page says so; after a restart the new link works."""
+    with serving(library, tmp_path) as first:
+        browser.open(first.link)
+    browser.wait(lambda: "connection is gone" in browser.text("#veil"))
+    with serving(library, tmp_path, port=first.port) as second:
+        browser.open(second.link)
+        browser.play(2, "KeyW")
+        browser.driver.get("about:blank")
+
+
+def test_phone(served: Served, tmp_path: Path) -> None:
+    """On a phone nothing is wider than the screen, and a finger on a drawn key plays."""
+    page = Page(tmp_path, width=390, height=844, phone=True)
+    try:
+        page.open(served.link)
+        width = page.driver.execute_script("return document.documentElement.scrollWidth")
+        assert width <= 390
+        touch = "document.querySelector('#keys button').dispatchEvent(new PointerEvent(arguments[0], {pointerId: 1}))"
+        page.driver.execute_script("Element.prototype.setPointerCapture = () => {}")
+        page.driver.execute_script(touch, "pointerdown")
+        page.wait(lambda: page.text("#action") == "forward")
+        page.driver.execute_script(touch, "pointerup")
+        page.wait(lambda: page.text("#action") == "noop")
+        assert json.dumps(page.errors()) == "[]"
+    finally:
+        page.driver.quit()

@@ -1,0 +1,1 @@
+"""Who is asked, on which clips, in which processes, and where answers are kept."""
