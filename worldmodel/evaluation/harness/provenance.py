@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from ...checkpoint import read_index
+from ...checkpoint import has_part, read_index
 from .source import source as source
 from .subject import Recordings, Subject
 from .tokenizer_alone import TokenizerSubject, about_checkpoint
@@ -62,9 +63,13 @@ def checkpoint(directory: Path, subject: Subject | TokenizerSubject) -> dict[str
     if isinstance(subject, TokenizerSubject):
         return about_checkpoint(directory, subject)
     indices = [read_index(directory, kind="dynamics"), read_index(directory / "tokenizer", kind="tokenizer")]
+    if has_part(directory, "learned_map"):
+        indices.append(read_index(directory / "learned_map", kind="learned_map"))
     content = json.dumps([[index["config"], index["files"]] for index in indices], sort_keys=True)
     simulator = subject.simulator
-    models = {"tokenizer": simulator.tokenizer, "dynamics": simulator.dynamics}
+    models: dict[str, nn.Module] = {"tokenizer": simulator.tokenizer, "dynamics": simulator.dynamics}
+    if isinstance(simulator.learned_map, nn.Module):
+        models["learned_map"] = simulator.learned_map
     return {
         "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
         "tokenizer": simulator.tokenizer.fingerprint(),
