@@ -1,4 +1,4 @@
-"""What a simulator returns: an imagined future, and the outcome of an imagined step."""
+"""What a simulator imagines: a future of frames, or one step of games with its reward and end."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Simulator:
         temperature: of sampling; 0 takes the likeliest code.
         top_k: sample among so many likeliest codes; 0 means all.
         precision: "auto" (bfloat16 where the hardware has it), "float32" or "bfloat16".
-        engine: what draws the codes, "numpy", "torch", or "auto": NumPy on a CPU.
+        engine: what draws the codes, "numpy", "numpy-bfloat16" (for many games), "torch", or "auto": NumPy on a CPU.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Simulator:
         self.sampler = make_sampler(dynamics, engine, precision=precision)
         self._frozen = dynamics.frozen(precision=precision)
         self._expecting = learned_map.frozen(precision=precision) if learned_map is not None and use_map else None
-        self._streams = Streams()
+        self.streams = Streams()
         self._now: Past | None = None
         self._taken_in: tuple[Tensor, Past] | None = None  # the pasts that were taken in last, and what is known there
         self._warm: Past | None = None  # the state of what is done to warm up
@@ -110,19 +110,19 @@ class Simulator:
 
     def seed(self, seed: int) -> None:
         """Make what follows repeatable."""
-        self._streams.seed(seed)
+        self.streams.seed(seed)
 
     def seed_rows(self, seeds: Mapping[int, int], *, batch: int) -> None:
         """Give each of some rows (number -> seed) random numbers of its own, which do not depend on the batch.
 
         Codes and outcomes have a stream each: who asks for outcomes sees the same frames as who does not.
         """
-        self._streams.seed_rows(seeds, batch=batch)
+        self.streams.seed_rows(seeds, batch=batch)
 
     def fork(self) -> Simulator:
         """Return a simulator of the same models that goes on from the same state on its own, unseeded."""
         other = copy.copy(self)
-        other._streams = Streams()
+        other.streams = Streams()
         other._now = copy.deepcopy(self._now)
         return other
 
@@ -198,7 +198,10 @@ class Simulator:
         Raises:
             ValueError: before the first `reset`, or if an action is not one of the model's.
         """
-        return self._draw(self._advance(actions))
+        features = self._advance(actions)
+        noise = self._noise(len(features))
+        self._latest = self.sampler.sample(features, noise, temperature=self.temperature, top_k=self.top_k)
+        return self._latest
 
     @torch.inference_mode()
     def step_outcome(
@@ -217,9 +220,11 @@ class Simulator:
         """
         head = self._outcome_head()
         features = self._advance(actions)
-        codes = self._draw(features, rows)
+        noise = self._noise(len(features), rows)
+        codes, nats = self.sampler.sample_scored(features, noise, temperature=self.temperature, top_k=self.top_k)
+        self._latest = codes
         outcome = self._outcome_of(head, features)
-        uniform = self._streams.draw((2,), torch.rand, batch=len(codes), stream=OUTCOMES, rows=rows).to(codes.device)
+        uniform = self.streams.draw((2,), torch.rand, batch=len(codes), stream=OUTCOMES, rows=rows).to(codes.device)
         reward, terminated = outcome.draw(uniform, threshold=threshold)
         return ImaginedStep(
             codes=codes,
@@ -227,15 +232,8 @@ class Simulator:
             terminated=terminated,
             expected_reward=outcome.reward,
             end_probability=outcome.end_probability,
-            nats=self._nats(features, codes),
+            nats=nats,
         )
-
-    def _nats(self, features: Features, codes: FrameCodes) -> Tensor:
-        """Return -log p of codes (b h w) given features (b): (b)."""
-        with autocast(self.dynamics.device, precision=self.precision):
-            logits = self._frozen.logits(features[:, None], codes.unsqueeze(1))
-        chosen = logits.float().log_softmax(-1).gather(-1, codes[:, None, :, :, None])
-        return -chosen.flatten(1).sum(-1)
 
     @torch.inference_mode()
     def outcomes(self, codes: Codes, actions: Actions) -> Outcome:
@@ -264,13 +262,11 @@ class Simulator:
         features, self._now = self._observe(self._latest, chosen, self._now)
         return features
 
-    def _draw(self, features: Features, rows: np.ndarray | None = None) -> FrameCodes:
-        """Return the codes (b h w) of the next frame, drawn from its features (b)."""
+    def _noise(self, batch: int, rows: np.ndarray | None = None) -> Tensor:
+        """Return the noise (b n links k) that decides the codes of the next frame."""
         config = self.dynamics.config
         shape = (config.num_patches, config.codes_per_patch, config.codebook_size)
-        noise = self._streams.draw(shape, gumbel_noise, batch=len(features), stream=CODES, rows=rows)
-        self._latest = self.sampler.sample(features, noise, temperature=self.temperature, top_k=self.top_k)
-        return self._latest
+        return self.streams.draw(shape, gumbel_noise, batch=batch, stream=CODES, rows=rows)
 
     def imagine(self, frames: Frames, actions: np.ndarray, future_actions: np.ndarray, *, seed: int = 0) -> Imagined:
         """Return the future of `frames` (b t H W 3), with `actions` (b t-1) between them, under `future_actions` (b n).

@@ -53,7 +53,7 @@ class Session:
     """
 
     def __init__(self, simulator: Simulator, checkpoint: str, *, open_game: OpenGame = open_game) -> None:
-        self._simulator = private_copy(simulator)
+        self._simulator = simulator.fork()
         self._checkpoint = checkpoint
         self._open = open_game
         self._real: RealGame | None = None
@@ -158,8 +158,3 @@ class Session:
         except (ValueError, GameDiedError, ImportError) as error:
             self.no_real = str(error)
             return {}
-
-
-def private_copy(simulator: Simulator) -> Simulator:
-    """Return a simulator with the same weights and a state of its own."""
-    return simulator.fork()
