@@ -100,7 +100,7 @@ def test_a_slow_player_without_thrust_stops() -> None:
 
 
 def test_turns_follow_from_the_last_three_actions() -> None:
-    """The view turns evenly over the tics; a push goes where the player looks by then; the momentum is in the axes after the turn."""
+    """The view turns evenly over the tics, thrust with it; the momentum is in the axes after the turn."""
     motion_model, pose = walker(), torch.zeros(1, 3)
     after, momentum = motion_model(pose, always(1), going(0.004, 0.0))
     assert abs(after[0, 2].item() - TURN) < 1e-6

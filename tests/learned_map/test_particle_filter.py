@@ -87,7 +87,7 @@ def test_the_likeliest_of_several_places_is_the_one_that_fits_the_frame() -> Non
 
 
 def test_a_proposal_goes_on_from_the_nearest_particle_or_from_none() -> None:
-    """Within the maximum association distance it takes over prediction, momentum and covariance; else nothing is known."""
+    """Within the maximum association distance it takes over prediction and covariance; else nothing is known."""
     view = torch.tensor([0.1, -0.2, 6.2, 0.0])
     others = torch.stack([view, view + torch.tensor([0.03, 0.02, 0.0, 0.0]), view + 1.0])
     earlier = guessed(others.unsqueeze(0), torch.zeros(1, 3))

@@ -161,7 +161,7 @@ def test_a_room_is_learnt_from_its_views() -> None:
 
 
 def test_the_occupancy_cache_leads_rays_to_the_same_walls() -> None:
-    """Quick rays end where slow ones do, and show nearly the same; without an occupancy cache they are the slow ones."""
+    """Quick rays end where slow ones do, and show nearly the same; without a cache they are the slow ones."""
     field = colourful(room(tiny_field(map_grid=128)))
     views = torch.tensor([[0.1, -0.2, 0.4, 0.0], [-0.3, 0.1, 2.0, 0.05]])
     columns = torch.arange(field.columns).expand(2, -1)
