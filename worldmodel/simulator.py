@@ -10,14 +10,13 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .checkpoint import has_part, read_index
-from .dynamics.cache import ContextCache
 from .dynamics.expectation import Expectation, ExpectationModel
 from .dynamics.features import Features
 from .dynamics.model import Dynamics
@@ -26,6 +25,7 @@ from .dynamics.samplers import make_sampler
 from .dynamics.sampling import check_sampling, gumbel_noise
 from .imagined import Imagined, ImaginedStep
 from .learned_map.map import LearnedMap
+from .past import Past
 from .runtime import autocast, default_device
 from .streams import CODES, OUTCOMES, Streams
 from .tokenizer.model import Tokenizer
@@ -33,24 +33,6 @@ from .types import NO_ACTION, Actions, ActionsBetween, Codes, FrameCodes, Frames
 
 PRETRAINED = Path(__file__).parent / "pretrained" / "dynamics"
 LEARNED_MAP = "learned_map"  # the folder of a learned map's checkpoint within that of a dynamics
-
-
-class _Past(NamedTuple):
-    """What is known at the last frame of a past that was taken in."""
-
-    cache: ContextCache  # of the frames before the last
-    expecting: Any  # the expectation model's state; None without one
-
-    def repeat(self, rows: Tensor) -> _Past:
-        """Return what other rows know: (m), for each the number of the one that it has the past of."""
-        cache = copy.deepcopy(self.cache)
-        cache.repeat(rows)
-        return _Past(cache, None if self.expecting is None else self.expecting.repeat(rows))
-
-    def put(self, rows: Tensor, other: _Past, *, batch: int) -> _Past:
-        """Return what is known if some of `batch` rows (m) go on from `other`. The cache takes them in."""
-        self.cache.put(rows, other.cache, batch=batch)
-        return _Past(self.cache, None if self.expecting is None else self.expecting.put(rows, other.expecting))
 
 
 class Simulator:
@@ -89,9 +71,9 @@ class Simulator:
         self._frozen = dynamics.frozen(precision=precision)
         self._expecting = learned_map.frozen(precision=precision) if learned_map is not None and use_map else None
         self.streams = Streams()
-        self._now: _Past | None = None
-        self._taken_in: tuple[Tensor, _Past] | None = None  # the pasts that were taken in last, and what is known there
-        self._warm: _Past | None = None  # the state of what is done to warm up
+        self._now: Past | None = None
+        self._taken_in: tuple[Tensor, Past] | None = None  # the pasts that were taken in last, and what is known there
+        self._warm: Past | None = None  # the state of what is done to warm up
         self._latest: Tensor | None = None  # the newest frame's codes, not yet taken in: its action is not known
 
     @property
@@ -131,7 +113,10 @@ class Simulator:
         self.streams.seed(seed)
 
     def seed_rows(self, seeds: Mapping[int, int], *, batch: int) -> None:
-        """Give each of some rows (number -> seed) random numbers of its own, which do not depend on the batch."""
+        """Give each of some rows (number -> seed) random numbers of its own, which do not depend on the batch.
+
+        Codes and outcomes have a stream each: who asks for outcomes sees the same frames as who does not.
+        """
         self.streams.seed_rows(seeds, batch=batch)
 
     def fork(self) -> Simulator:
@@ -153,7 +138,7 @@ class Simulator:
         self.decode(codes[:, None])
 
     def reset(self, frames: Frames, actions: np.ndarray) -> None:
-        """Begin from real frames: uint8 (b t H W 3), and what was done between them: (b t-1), -1 where it is not known.
+        """Begin from real frames: uint8 (b t H W 3), and what was done between them: (b t-1), -1 where it is unknown.
 
         Raises:
             ValueError: if the shapes do not fit, or an action is not one of the model's.
@@ -189,7 +174,7 @@ class Simulator:
         self._latest = self._latest.clone()
         self._latest[rows] = codes[:, -1]
 
-    def _take_in(self, codes: Codes, actions: ActionsBetween) -> _Past:
+    def _take_in(self, codes: Codes, actions: ActionsBetween) -> Past:
         """Return what is known at the last frame of a past: codes (b t h w), and the actions between them (b t-1).
 
         The expectation model sees every frame; in the dynamics, frames beyond its reach leave no trace.
@@ -204,7 +189,7 @@ class Simulator:
             for i in range(first, last):
                 expectation = None if expectations is None else _frame(expectations, i - first)
                 self._frozen.observe(codes[:, i], actions[:, i], cache, expectation)
-        return _Past(cache, expecting)
+        return Past(cache, expecting)
 
     @torch.inference_mode()
     def step(self, actions: Tensor | np.ndarray) -> FrameCodes:
@@ -309,7 +294,7 @@ class Simulator:
 
         Args:
             codes: the frames, real or imagined.
-            actions: after each; -1 where it is not told.
+            actions: after each; -1 where it is unknown.
             num_real: the first so many frames are a context, and all that follows is predicted as `step` predicts it
                 after a `reset` with them, whoever imagined the frames; None for all frames to be real.
         """
@@ -332,7 +317,7 @@ class Simulator:
         with autocast(self.tokenizer.device, precision=self.precision):
             return self.tokenizer.encode(frames)
 
-    def _observe(self, codes: FrameCodes, actions: Tensor, past: _Past) -> tuple[Features, _Past]:
+    def _observe(self, codes: FrameCodes, actions: Tensor, past: Past) -> tuple[Features, Past]:
         """Return the features (b) of the frame that follows codes (b h w) under actions (b), and what is known then.
 
         The cache within `past` takes the frame in.
@@ -342,7 +327,7 @@ class Simulator:
             if self._expecting is not None:
                 expectation, expecting = self._expecting.step(past.expecting, actions)
             features = self._frozen.observe(codes, actions, past.cache, expectation)
-        return features, _Past(past.cache, expecting)
+        return features, Past(past.cache, expecting)
 
     def _check_actions(self, actions: Tensor, shape: tuple[int, ...]) -> Tensor:
         count = len(self.action_names)

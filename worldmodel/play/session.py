@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,6 @@ import numpy as np
 from ..envs import GameDiedError
 from ..simulator import Simulator
 from ..sources import Context
-from ..streams import Streams
 from ..truth import open_game
 from .protocol import View
 from .real import OpenGame, RealGame
@@ -55,7 +53,7 @@ class Session:
     """
 
     def __init__(self, simulator: Simulator, checkpoint: str, *, open_game: OpenGame = open_game) -> None:
-        self._simulator = private_copy(simulator)
+        self._simulator = simulator.fork()
         self._checkpoint = checkpoint
         self._open = open_game
         self._real: RealGame | None = None
@@ -160,10 +158,3 @@ class Session:
         except (ValueError, GameDiedError, ImportError) as error:
             self.no_real = str(error)
             return {}
-
-
-def private_copy(simulator: Simulator) -> Simulator:
-    """Return a simulator with the same weights and a state of its own."""
-    mine = copy.copy(simulator)
-    mine.streams = Streams()
-    return mine
