@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo play test check clean
+.PHONY: demo play test check pretrained clean
 
 demo: .venv/installed
 	$(BIN)/imagine --context 6 --steps 10 --action forward,right
@@ -21,6 +21,14 @@ check: .venv/installed-dev build/typed
 	$(BIN)/ruff format --check .
 	MYPYPATH=build/typed $(BIN)/mypy
 	$(PYTEST) -m "not slow"
+
+# The shipped checkpoints from nothing, hours each: each ends up in runs/NAME/dynamics.
+pretrained: .venv/installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[atari]'
+	bash recipes/maze.sh
+	bash recipes/game.sh basic VizdoomBasic-v1
+	bash recipes/game.sh pong ALE/Pong-v5 --env-set repeat_action_probability=0
+	bash recipes/game.sh breakout ALE/Breakout-v5 --env-set repeat_action_probability=0
 
 clean:
 	rm -rf .venv build dist imagined evaluated played *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

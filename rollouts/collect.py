@@ -24,6 +24,8 @@ from .manifest import (
 from .memory import check_workers
 from .recording import Recorder, make_recorder
 
+STATEMENTS = {"world"}  # settings that say something of a game and change no frame; older data sets lack them
+
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
@@ -116,7 +118,8 @@ def _differences(info: DatasetInfo, present: DatasetInfo) -> Iterator[tuple[str,
     ours, theirs = asdict(info), asdict(present)
     ours |= ours.pop("settings")
     theirs |= theirs.pop("settings")
-    for name in sorted(ours.keys() | theirs.keys(), key=lambda name: (name != "env", name)):
+    names = (ours.keys() | theirs.keys()) - STATEMENTS
+    for name in sorted(names, key=lambda name: (name != "env", name)):
         if ours.get(name) != theirs.get(name):
             yield name, ours.get(name), theirs.get(name)
 

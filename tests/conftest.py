@@ -21,15 +21,9 @@ torch.set_num_threads(1)
 checker = types.ModuleType("annotation_checker")
 checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # type: ignore[attr-defined]
 sys.modules[checker.__name__] = checker
-DYNAMICS = ("cache", "context", "decoder", "layers", "numpy_decoder", "order", "samplers", "sampling")
+DYNAMICS = ("cache", "context", "decoder", "layers", "noise", "numpy_decoder", "order", "samplers", "sampling")
 CHECKED = ["worldmodel.tokenizer", "worldmodel.simulator", *(f"worldmodel.dynamics.{name}" for name in DYNAMICS)]
 install_import_hook(CHECKED, "annotation_checker.check")
-
-
-@pytest.fixture
-def all_looks_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A simulator that looks at no frame more closely than an uncached pass over all of them does."""
-    monkeypatch.setattr("worldmodel.simulator.CLOSE_LOOKS", 0)
 
 
 @pytest.fixture(autouse=True)

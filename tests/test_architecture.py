@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,28 @@ def test_vizdoom_only_in_its_folder(file: Path) -> None:
     """Every other file knows games, not engines."""
     if ROOT / "envs" / "vizdoom" not in file.parents:
         assert not [name for name in imports(file) if name.split(".")[0] == "vizdoom"]
+
+
+CORE = [file for file in FILES if file.parts[-2] in ("dynamics", "tokenizer")]
+
+
+@pytest.mark.parametrize("file", CORE, ids=[str(file.relative_to(ROOT)) for file in CORE])
+def test_the_core_knows_no_map(file: Path) -> None:
+    """What the dynamics is told of the next frame is an expectation: of poses, maps and engines it knows nothing."""
+    assert not [name for name in imports(file) if name.startswith((".learned_map", ".training", ".envs"))]
+    words = set(re.findall(r"[a-z]+", file.read_text().lower()))
+    assert not words & {"pose", "poses", "doom", "vizdoom", "belief", "player", "heading", "radiance"}
+    assert "learned map" not in file.read_text().lower()
+
+
+@each_file
+def test_only_the_join_knows_both(file: Path) -> None:
+    """The learned map's package is used where it is joined to the dynamics and where it is trained, nowhere else."""
+    place = file.relative_to(ROOT)
+    joins = {"simulator.py", "speed.py", "convert.py"}
+    if place.parts[1] in {"learned_map", "training", "commands"} or place.name in joins:
+        return
+    assert not [name for name in imports(file) if name.startswith(".learned_map")]
 
 
 @each_file
@@ -141,6 +164,7 @@ def test_tests_mirror_the_tree() -> None:
         "test_architecture.py",
         "test_docs.py",
         "test_packaging.py",
+        "test_recorded_codes.py",
         "commands/test_help.py",
         "play/test_page.py",
     }

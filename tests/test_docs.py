@@ -20,7 +20,7 @@ from worldmodel.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 DOCS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-TOP = {"worldmodel", "envs", "rollouts", "tests", "docs", ".ci"}
+TOP = {"worldmodel", "envs", "rollouts", "recipes", "tests", "docs", ".ci"}
 ROOT_FILES = {".md", ".toml", ".txt"}
 
 each_doc = pytest.mark.parametrize("doc", DOCS, ids=[str(doc.relative_to(ROOT)) for doc in DOCS])
@@ -99,13 +99,58 @@ def test_every_path_exists(doc: Path) -> None:
     for link in links:
         assert (doc.parent / link).exists(), f"{doc.name} links to {link}"
     for name in inline(text):
-        looks_like_path = re.fullmatch(r"[\w./-]+\.(py|md|toml|txt|png|json)|[\w./-]+/", name)
+        looks_like_path = re.fullmatch(r"[\w./-]+\.(py|md|toml|txt|png|webp|svg|sh|json)|[\w./-]+/", name)
         first = name.split("/")[0]
         if not looks_like_path or ("/" not in name and Path(name).suffix not in ROOT_FILES):
             continue
         if name.endswith(".py") or first in TOP or "/" not in name:
             homes = [ROOT, ROOT / "worldmodel"]
             assert any((home / name).exists() for home in homes), f"{doc.name} names {name}"
+
+
+@each_doc
+def test_every_section_linked_to_exists(doc: Path) -> None:
+    """A link to a section, `FILE.md#section`, leads to a heading of that file."""
+    for file, section in re.findall(r"\]\(([\w./-]*\.md)?#([^)\s]+)\)", doc.read_text()):
+        target = doc.parent / file if file else doc
+        assert section in anchors(target.read_text()), f"{doc.name} links to {target.name}#{section}"
+
+
+def anchors(text: str) -> set[str]:
+    """Return the names under which a page's headings can be linked to, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_log_is_dated_and_each_section_has_a_verdict() -> None:
+    """The log's days are newest first; the title of each section in them names a technique and ends in its verdict."""
+    text = (ROOT / "docs" / "log.md").read_text()
+    days = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert days == sorted(days, reverse=True)
+    assert all(re.fullmatch(r"\d{4}-\d{2}-\d{2}", day) for day in days), days
+    titles = re.findall(r"^### (.*)$", text, re.MULTILINE)
+    assert len(titles) == len(set(titles))
+    for title in titles:
+        assert re.search(r": ([\w ]+ )?(kept|negative|measured)\b", title), title
+
+
+def test_decisions_are_few_and_lead_to_the_log() -> None:
+    """At most twenty standing choices of three lines each: the choice, why, and the section of the log."""
+    text = (ROOT / "docs" / "decisions.md").read_text()
+    decisions = re.findall(r"^(\d+)\. (.*?)(?=^\d+\. |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert [int(number) for number, _ in decisions] == list(range(1, len(decisions) + 1))
+    assert 10 <= len(decisions) <= 20
+    for number, decision in decisions:
+        lines = decision.strip().splitlines()
+        assert len(lines) == 3, f"decision {number}"
+        assert "(log.md#" in lines[2], f"decision {number}"
+
+
+def test_results_fit_on_a_few_screens() -> None:
+    """docs/results.md holds the current checkpoints and one row for each earlier one; metrics.json has all tables."""
+    text = (ROOT / "docs" / "results.md").read_text()
+    assert len(text.splitlines()) <= 150
+    assert "<!-- results:begin everything -->" not in text
 
 
 @each_doc
@@ -132,9 +177,10 @@ def resolve(name: str) -> object:
 
 
 def test_where_do_i_change_x() -> None:
-    """Each row of the README's table answers with files that exist, and every package of the layout is in it."""
-    section = re.search(r"^#+ .*[Ww]here do I change.*?\n(.*?)(?=^#|\Z)", (ROOT / "README.md").read_text(), re.M | re.S)
-    assert section, "the README has no table 'Where do I change X?'"
+    """Each row of the table answers with files that exist, and every package of the layout is in it."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    section = re.search(r"^#+ .*[Ww]here do I change.*?\n(.*?)(?=^#|\Z)", text, re.M | re.S)
+    assert section, "docs/architecture.md has no table 'Where do I change X?'"
     rows = [line for line in section[1].splitlines() if line.startswith("|")][2:]
     assert len(rows) >= 10
     named = ""
@@ -144,7 +190,14 @@ def test_where_do_i_change_x() -> None:
         for path in paths:
             assert (ROOT / path).exists(), f"{path} in: {row}"
         named += " ".join(paths) + "\n"
-    for folder in ("envs/", "rollouts/", "worldmodel/tokenizer/", "worldmodel/dynamics/", "worldmodel/training/"):
+    for folder in (
+        "envs/",
+        "rollouts/",
+        "worldmodel/tokenizer/",
+        "worldmodel/dynamics/",
+        "worldmodel/training/",
+        "worldmodel/learned_map/",
+    ):
         assert folder in named, f"nothing in the table lies in {folder}"
 
 

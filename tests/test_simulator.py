@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tests.models import ACTION_NAMES, tiny_dynamics, tiny_tokenizer
+from tests.models import ACTION_NAMES, OUTSIDE, expecting, tiny_dynamics, tiny_tokenizer
 from worldmodel.checkpoint import Checkpoint, write
 from worldmodel.config import to_dict
+from worldmodel.dynamics.features import Features
+from worldmodel.learned_map import map as map_module
+from worldmodel.learned_map.map import LearnedMap
 from worldmodel.simulator import Simulator
+from worldmodel.training.learned_map import save_learned_map
 from worldmodel.training.tokenizer import save_tokenizer
 
 RNG = np.random.default_rng(3)
@@ -21,23 +24,26 @@ ACTIONS = RNG.integers(0, 4, (2, 4))
 FUTURE = RNG.integers(0, 4, (2, 6))
 
 
-def make(**settings: object) -> Simulator:
+def make(outside: str = "none", **settings: object) -> Simulator:
     tokenizer = tiny_tokenizer()
-    dynamics = tiny_dynamics(codebook=tokenizer.codebook.vectors)
-    return Simulator(tokenizer, dynamics, precision="float32", **settings)  # type: ignore[arg-type]
+    dynamics = tiny_dynamics(codebook=tokenizer.codebook.vectors, expectation=outside != "none")
+    return Simulator(tokenizer, dynamics, expecting(outside, dynamics), precision="float32", **settings)  # type: ignore[arg-type]
 
 
 def save(simulator: Simulator, out: Path, *, fingerprint: str | None = None) -> None:
     fingerprint = fingerprint or simulator.tokenizer.fingerprint()
     save_tokenizer(simulator.tokenizer, out / "tokenizer", {})
+    if isinstance(simulator.learned_map, LearnedMap):
+        save_learned_map(simulator.learned_map, out / "learned_map", {}, tokenizer=fingerprint)
     config = to_dict(simulator.dynamics.config) | {"tokenizer": fingerprint}
     tensors = dict(simulator.dynamics.state_dict())
     write(out, Checkpoint(kind="dynamics", config=config, metrics={}, tensors=tensors))
 
 
-def test_steps_equal_imagine() -> None:
+@pytest.mark.parametrize("outside", OUTSIDE)
+def test_steps_equal_imagine(outside: str) -> None:
     """`step` N times gives the codes of `imagine` with N actions and the same seed."""
-    simulator = make()
+    simulator = make(outside)
     imagined = simulator.imagine(FRAMES, ACTIONS, FUTURE, seed=7)
     simulator.seed(7)
     simulator.reset(FRAMES, ACTIONS)
@@ -86,61 +92,123 @@ def test_the_decoder_runs_only_after_the_last_code(monkeypatch: pytest.MonkeyPat
     assert events == ["encoder"] + 6 * ["codes"] + ["decoder"]
 
 
-def test_of_a_long_context_only_the_belief_remembers_the_beginning() -> None:
-    """Frames older than the reach of the windows change nothing but the belief, which takes in every one."""
-    simulator = make()
+def test_a_checkpoint_serves_with_and_without_its_map(tmp_path: Path) -> None:
+    """`use_map=False` imagines as if there were no map, and says that there is one; a dynamics without has none."""
+    simulator = make("map")
+    save(simulator, tmp_path)
+    with_map, without = (
+        Simulator.from_pretrained(tmp_path, use_map=use_map, precision="float32") for use_map in (True, False)
+    )
+    assert (with_map.has_map, with_map.use_map) == (True, True)
+    assert (without.has_map, without.use_map) == (True, False)
+    bare = Simulator(simulator.tokenizer, simulator.dynamics, precision="float32")
+    assert (bare.has_map, bare.use_map) == (False, False)
+    codes = [each.imagine(FRAMES, ACTIONS, FUTURE).codes for each in (with_map, without, bare)]
+    assert torch.equal(codes[1], codes[2])
+    assert not torch.equal(codes[0], codes[1])
+
+
+def test_a_fork_goes_on_by_itself() -> None:
+    """It has the state of its origin, and neither's steps change the other's."""
+    simulator = make("map")
+    simulator.reset(FRAMES, ACTIONS)
+    fork = simulator.fork()
+    futures = []
+    for one in (simulator, fork):
+        one.seed(4)
+        futures.append(torch.stack([one.step(FUTURE[:, i]) for i in range(6)]))
+    assert torch.equal(*futures)
+
+
+def test_warming_up_leaves_the_state_as_it_is() -> None:
+    """The future after a warm-up is the one without."""
+    simulator = make("map")
+    expected = simulator.imagine(FRAMES, ACTIONS, FUTURE, seed=1).codes
+    simulator.reset(FRAMES, ACTIONS)
+    simulator.seed(1)
+    simulator.warm_up()
+    assert torch.equal(torch.stack([simulator.step(FUTURE[:, i]) for i in range(6)], dim=1), expected)
+
+
+@torch.inference_mode()
+def test_of_a_long_context_only_the_map_remembers_the_beginning() -> None:
+    """Frames older than the reach of the windows change nothing but the map's state, which takes in every one."""
+    simulator = make("map")
+    learned_map = simulator.learned_map
+    assert isinstance(learned_map, LearnedMap)
     reach = simulator.window * simulator.dynamics.config.context_layers
     frames = RNG.integers(0, 256, (1, reach + 4, 32, 32, 3), dtype=np.uint8)
     actions = RNG.integers(0, 4, (1, reach + 3))
     simulator.reset(frames, actions)
     codes = simulator.tokenizer.encode(frames)
     before = torch.from_numpy(np.pad(actions, ((0, 0), (1, 0)), constant_values=-1))
-    whole = simulator.dynamics.belief(simulator.dynamics.vectors(codes), before)
-    torch.testing.assert_close(simulator._cache.belief.beliefs, whole[:, -1])
-    torch.nn.init.zeros_(simulator.dynamics.context.motion.expected.weight)
-    simulator.dynamics.config = dataclasses.replace(simulator.dynamics.config, trust=(0.0, 0.0))
-    simulator = Simulator(simulator.tokenizer, simulator.dynamics)
-    long = simulator.imagine(frames, actions, FUTURE[:1]).codes
-    short = simulator.imagine(frames[:, 3:], actions[:, 3:], FUTURE[:1]).codes
+    whole = learned_map.recognition(learned_map.vectors(codes), before)
+    assert simulator._now is not None
+    torch.testing.assert_close(simulator._now.expecting.memory, whole[:, -1])
+    bare = make()
+    long = bare.imagine(frames, actions, FUTURE[:1]).codes
+    short = bare.imagine(frames[:, 3:], actions[:, 3:], FUTURE[:1]).codes
     assert torch.equal(long, short)
 
 
+@torch.inference_mode()
 def test_imagined_frames_are_not_looked_at() -> None:
-    """The belief takes in the context and no imagined frame; where the camera is follows from the actions alone."""
-    simulator = make()
+    """The map takes in the context and no imagined frame; where the camera is follows from the actions alone."""
+    simulator = make("map")
+    learned_map = simulator.learned_map
+    assert isinstance(learned_map, LearnedMap)
     simulator.reset(FRAMES, ACTIONS)
     simulator.step(FUTURE[:, 0])
-    memory = simulator._cache.belief
-    beliefs, told = memory.beliefs.clone(), memory.told
-    pose, momentum = memory.guesses.views[:, 0, :3], memory.guesses.momenta[:, 0]
+    assert simulator._now is not None
+    state = simulator._now.expecting
+    pose, momentum = state.particles.views[:, 0, :3], state.particles.momenta[:, 0]
     simulator.step(FUTURE[:, 1])
-    assert torch.equal(memory.beliefs, beliefs)
-    recent = torch.cat([told, torch.from_numpy(FUTURE[:, 1:2])], dim=1)
-    went = simulator.dynamics.belief.ego_motion(pose, recent, momentum)[0]
-    torch.testing.assert_close(memory.guesses.views[:, 0, :3], went)
-    simulator.reset(FRAMES, ACTIONS)  # what is real is looked at again
-    simulator.step(FUTURE[:, 0])
-    assert torch.equal(simulator._cache.belief.beliefs, beliefs)
+    later = simulator._now.expecting
+    assert torch.equal(later.memory, state.memory)
+    history = torch.cat([state.actions, torch.from_numpy(FUTURE[:, 1:2])], dim=1)
+    went = learned_map.motion_model(pose, history, momentum)[0]
+    torch.testing.assert_close(later.particles.views[:, 0, :3], went)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])
-def test_the_last_frames_of_a_past_are_looked_at_closely(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each frame of a past is looked at once, the last two closely, and none that is imagined."""
-    simulator = make()
-    belief = simulator._frozen.belief
-    look, looks = belief.look_at, []
-    monkeypatch.setattr(belief, "look_at", lambda *told: looks.append(told[-1].closely) or look(*told))
+def test_the_last_frames_of_a_context_are_looked_at_closely(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each frame of a context is looked at once, the last two closely, and none that is imagined."""
+    simulator = make("map")
+    looks: list[int] = []
+    localise, refine_pose = map_module.localise, map_module.refine_pose
+    monkeypatch.setattr(map_module, "localise", lambda *known: looks.append(0) or localise(*known))
+    monkeypatch.setattr(map_module, "refine_pose", lambda *known: looks.append(1) or refine_pose(*known))
     simulator.reset(FRAMES[:, :frames], ACTIONS[:, : frames - 1])
     simulator.step(FUTURE[:, 0])
     simulator.step(FUTURE[:, 1])
-    assert looks == [False] * (frames - 2) + [True] * min(frames, 2)
+    assert looks == [0] * max(0, frames - 2) + [0, 1] * min(frames, 2)
+
+
+@pytest.mark.parametrize("outside", OUTSIDE)
+def test_features_for_scoring_are_those_that_are_sampled_from(outside: str) -> None:
+    """`features` with the context's length gives, for the imagined frames, what each step had; any codes can be scored.
+
+    So the likelihood of the model's own samples and of real frames is that of one distribution.
+    """
+    simulator = make(outside)
+    had: list[Features] = []
+    sample = simulator.sampler.sample
+    simulator.sampler.sample = lambda features, *more, **how: had.append(features) or sample(features, *more, **how)  # type: ignore[method-assign]
+    imagined = simulator.imagine(FRAMES, ACTIONS, FUTURE).codes
+    codes = torch.cat([simulator.tokenizer.encode(FRAMES), imagined], dim=1)
+    actions = torch.from_numpy(np.concatenate([ACTIONS, FUTURE], axis=1))
+    found, want = simulator.features(codes[:, :-1], actions, num_real=5)[:, 4:], Features.stack(had)
+    torch.testing.assert_close(found.context, want.context, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found.flow, want.flow, rtol=1e-3, atol=1e-4 * float(want.flow.abs().max()))
+    for mine, its in zip(found.expectation or (), want.expectation or (), strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("frames", [1, 5])
 @torch.inference_mode()
 def test_the_same_past_is_taken_in_once(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that share a past share the work, and each still has the future that it has alone."""
-    simulator = make()
+    simulator = make("fake")
     order = [1, 0, 1, 1]
     past, between = FRAMES[order, :frames], ACTIONS[order, : frames - 1]
     future = np.array([[0, 1], [1, 2], [2, 3], [0, 0]])
@@ -152,12 +220,17 @@ def test_the_same_past_is_taken_in_once(frames: int, monkeypatch: pytest.MonkeyP
     assert rows == [2] * (frames - 1)
     simulator.reset(past, between)  # and is known the next time
     assert rows == [2] * (frames - 1)
-    together = simulator._observe(simulator._latest, torch.from_numpy(future[:, 0]))
+    together = observe_latest(simulator, future[:, 0])
     for row in range(4):
         simulator.reset(past[row : row + 1], between[row : row + 1])
-        alone = simulator._observe(simulator._latest, torch.from_numpy(future[row : row + 1, 0]))
-        torch.testing.assert_close(together[row : row + 1], alone, atol=0.02, rtol=0)  # views are found about as well
-    assert (together[0] - together[2]).abs().max() > 0.1
+        alone = observe_latest(simulator, future[row : row + 1, 0])
+        torch.testing.assert_close(together.context[row : row + 1], alone.context, atol=1e-4, rtol=1e-4)
+    assert (together.context[0] - together.context[2]).abs().max() > 0.1
+
+
+def observe_latest(simulator: Simulator, actions: np.ndarray) -> Features:
+    """The features of the frame that follows actions."""
+    return simulator._observe(simulator._latest, torch.from_numpy(actions), simulator._now)[0]
 
 
 def test_misuse_is_said_clearly() -> None:
@@ -175,9 +248,15 @@ def test_misuse_is_said_clearly() -> None:
         make(temperature=-1)
 
 
-def test_save_and_load(tmp_path: Path) -> None:
+@pytest.mark.parametrize("outside", ["none", "map"])
+def test_save_and_load(tmp_path: Path, outside: str) -> None:
     """A loaded simulator imagines exactly what the saved one did, and knows its game."""
-    simulator = make()
+    simulator = make(outside)
+    if isinstance(simulator.learned_map, LearnedMap):  # saved with grids in half precision
+        field = simulator.learned_map.field
+        for grid in (field.density, field.walls, field.floor, field.ceiling):
+            grid.copy_(grid.half())
+        simulator = Simulator(simulator.tokenizer, simulator.dynamics, simulator.learned_map, precision="float32")
     save(simulator, tmp_path)
     loaded = Simulator.from_pretrained(tmp_path, precision="float32")
     assert loaded.action_names == ACTION_NAMES

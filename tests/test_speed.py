@@ -10,15 +10,16 @@ import torch
 
 from tests.worlds import record_toy, tiny_simulator
 from worldmodel import speed
+from worldmodel.learned_map.map import LearnedMap
 from worldmodel.roofline import Ceilings
 from worldmodel.simulator import Simulator
 from worldmodel.sources import Context, Source, load_context
 from worldmodel.video import VideoWriter
 
 
-@pytest.fixture
-def simulator() -> Simulator:
-    return tiny_simulator()
+@pytest.fixture(params=[False, True], ids=["without map", "with map"])
+def simulator(request: pytest.FixtureRequest) -> Simulator:
+    return tiny_simulator(has_map=request.param)
 
 
 @pytest.fixture
@@ -59,27 +60,27 @@ def test_growth_is_a_ratio(simulator: Simulator, context: Context) -> None:
 
 
 def test_flops_of_the_waves_by_hand(simulator: Simulator) -> None:
-    """The decoder's FLOPs contain its linear layers over every position, the evidence of a belief, and little else."""
+    """The decoder's FLOPs are its linear layers over every position, the logit bias of a map, and little else."""
     flops = speed.frame_flops(simulator)["waves"]
     decoder, config = simulator.dynamics.decoder, simulator.dynamics.config
     linear = sum(layer.weight.numel() for layer in decoder.modules() if isinstance(layer, torch.nn.Linear))
-    linear -= decoder.head.alone.weight.numel()  # training only
-    linear += (config.codes_per_patch - 1) * decoder.head.carried.weight.numel()  # once a code
+    linear -= decoder.head.auxiliary.weight.numel()  # training only
+    linear += (config.codes_per_patch - 1) * decoder.head.from_flow.weight.numel()  # once a code
     table = decoder.head.table.numel() * config.codes_per_patch
     attention = 2 * config.num_patches * config.decoder_dim * config.decoder_layers
-    evidence = config.codes_per_patch * simulator.dynamics.appearances.numel()
-    assert flops == 2 * config.num_patches * (linear + table + attention + evidence)
+    bias = config.codes_per_patch * simulator.dynamics.code_appearance.numel() if simulator.use_map else 0
+    assert flops == 2 * config.num_patches * (linear + table + attention + bias)
 
 
 def test_weights_read(simulator: Simulator) -> None:
     """The decoder's weights are read once a wave, the others once a frame."""
     read = speed.weights_read(simulator)
     decoder = simulator.dynamics.decoder
-    count = sum(parameter.numel() for name, parameter in decoder.named_parameters() if "alone" not in name)
+    count = sum(parameter.numel() for name, parameter in decoder.named_parameters() if "auxiliary" not in name)
     assert read["waves"] == 4 * count * simulator.dynamics.order.num_waves
-    belief = simulator.dynamics.belief
-    assert belief is not None
-    parts = (simulator.dynamics.context, belief.field.wall, belief.field.plane)
+    parts: tuple[torch.nn.Module, ...] = (simulator.dynamics.context,)
+    if isinstance(simulator.learned_map, LearnedMap):
+        parts += (simulator.learned_map.field.wall, simulator.learned_map.field.plane)
     assert read["context"] == 4 * sum(parameter.numel() for part in parts for parameter in part.parameters())
 
 
@@ -103,3 +104,15 @@ def test_video_is_written_whole(context: Context, monkeypatch: pytest.MonkeyPatc
     assert speed.video_seconds(context.frames[:3], frames_per_second=8.75) > 0
     assert len(written) == 3
     assert written[0].shape[0] > 4 * 32
+
+
+def test_codes_are_imagined_without_a_decoder(
+    simulator: Simulator, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What agents are trained on decodes nothing, and is measured in seconds of the steps alone."""
+
+    def decode(self: Simulator, codes: torch.Tensor) -> np.ndarray:
+        raise AssertionError("a frame was decoded")
+
+    monkeypatch.setattr(Simulator, "decode", decode)
+    assert speed.imagine_codes(simulator, context, batch=3, steps=2) > 0

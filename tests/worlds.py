@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.models import tiny_dynamics, tiny_tokenizer
+from tests.models import tiny_dynamics, tiny_map, tiny_tokenizer
 from worldmodel.checkpoint import Checkpoint, write
 from worldmodel.config import to_dict
+from worldmodel.learned_map.map import LearnedMap
 from worldmodel.rollouts import CollectConfig, Goal, collect
 from worldmodel.simulator import Simulator
+from worldmodel.training.learned_map import save_learned_map
 from worldmodel.training.tokenizer import save_tokenizer
 
 
@@ -21,18 +23,22 @@ def record_toy(path: Path, *, frame_size: int = 32, episodes: int = 3) -> Path:
     return path
 
 
-def tiny_simulator(**settings: object) -> Simulator:
+def tiny_simulator(*, has_map: bool = False, **settings: object) -> Simulator:
     """A simulator of 32x32 frames with random weights; a window of 8 frames."""
     tokenizer = tiny_tokenizer()
-    dynamics = tiny_dynamics(codebook=tokenizer.codebook.vectors, window=8)
-    return Simulator(tokenizer, dynamics, precision="float32", **settings)  # type: ignore[arg-type]
+    dynamics = tiny_dynamics(codebook=tokenizer.codebook.vectors, window=8, expectation=has_map)
+    learned_map = tiny_map(dynamics) if has_map else None
+    return Simulator(tokenizer, dynamics, learned_map, precision="float32", **settings)  # type: ignore[arg-type]
 
 
-def save_simulator(path: Path) -> Path:
+def save_simulator(path: Path, *, has_map: bool = False) -> Path:
     """Write the checkpoint of a tiny simulator, as train-dynamics does."""
-    simulator = tiny_simulator()
+    simulator = tiny_simulator(has_map=has_map)
+    fingerprint = simulator.tokenizer.fingerprint()
     save_tokenizer(simulator.tokenizer, path / "tokenizer", {})
-    config = to_dict(simulator.dynamics.config) | {"tokenizer": simulator.tokenizer.fingerprint()}
+    if isinstance(simulator.learned_map, LearnedMap):
+        save_learned_map(simulator.learned_map, path / "learned_map", {}, tokenizer=fingerprint)
+    config = to_dict(simulator.dynamics.config) | {"tokenizer": fingerprint}
     write(path, Checkpoint(kind="dynamics", config=config, metrics={}, tensors=dict(simulator.dynamics.state_dict())))
     return path
 
@@ -40,9 +46,7 @@ def save_simulator(path: Path) -> Path:
 def tiny_outcome_simulator(**settings: object) -> Simulator:
     """A simulator of 32x32 frames with reward and end heads and without a map; all its weights are random."""
     tokenizer = tiny_tokenizer()
-    dynamics = tiny_dynamics(
-        codebook=tokenizer.codebook.vectors, window=4, pose=False, rewards=(-1.0, 0.0, 5.0), end_weight=10.0
-    )
+    dynamics = tiny_dynamics(codebook=tokenizer.codebook.vectors, window=4, rewards=(-1.0, 0.0, 5.0), end_weight=10.0)
     return Simulator(tokenizer, dynamics, precision="float32", **settings)  # type: ignore[arg-type]
 
 

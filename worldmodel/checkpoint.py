@@ -1,8 +1,9 @@
 """Checkpoints: a directory with `config.json` and safetensors shards, verified when loaded, never half replaced.
 
-`config.json` (see index.py) holds the kind of model, its config, its metrics and the SHA-256 of every shard. Shards
-carry a part of their hash in their name, so a new save never touches the files of the old one; replacing `config.json`
-is the one step that makes the new save the checkpoint. Nothing is ever unpickled.
+`config.json` (see index.py) holds the kind of model, its config, its metrics and the SHA-256 of every shard. There are
+shards for each module of the model, with a part of their hash in their name: a new save never touches the files of the
+old one, and a module that did not change keeps its file. Replacing `config.json` is the one step that makes the new
+save the checkpoint. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from . import upgrade
 from .index import FILE as INDEX
-from .index import SCHEMA, SHARD_NAME, read_index, write_index
+from .index import SCHEMA, SHARD_NAME, has_part, home, read_index, write_index
 from .rollouts.files import read_regular
 from .rollouts.manifest import write_atomically
 
-__all__ = ["INDEX", "Checkpoint", "build", "load_weights", "read", "read_index", "write"]
+__all__ = ["INDEX", "Checkpoint", "build", "has_part", "load_weights", "read", "read_index", "write"]
 
 SHARD_BYTES = 15 * 2**20
 MAX_SHARD_BYTES = 4 * 2**30  # a single tensor may be larger than SHARD_BYTES
@@ -39,7 +41,7 @@ Model = TypeVar("Model", bound=nn.Module)
 class Checkpoint:
     """What a checkpoint directory holds."""
 
-    kind: str  # "tokenizer", "vae", "belief", "dynamics" or "training"
+    kind: str  # "tokenizer", "vae", "learned_map", "dynamics" or "training"
     config: dict[str, Any]
     metrics: dict[str, Any]
     tensors: dict[str, Tensor]
@@ -53,13 +55,12 @@ def write(directory: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
     """
     path = Path(directory)
     path.mkdir(parents=True, exist_ok=True)
-    shards = list(_shards(checkpoint.tensors))
     files: dict[str, str] = {}
     try:
-        for number, tensors in enumerate(shards, 1):
+        for module, tensors in _shards(checkpoint.tensors):
             data = save(tensors)
             digest = hashlib.sha256(data).hexdigest()
-            name = f"model-{number:05d}-of-{len(shards):05d}-{digest[:12]}.safetensors"
+            name = f"{module}-{digest[:12]}.safetensors"
             files[name] = digest
             write_atomically(path / name, data)
         about = {"kind": checkpoint.kind, "config": checkpoint.config, "metrics": checkpoint.metrics}
@@ -68,17 +69,23 @@ def write(directory: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
         _remove_unlisted(path)
 
 
-def _shards(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    shard: dict[str, Tensor] = {}
-    size = 0
+def _shards(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield the name and the tensors of each shard: a module, or a numbered part of a large one."""
+    modules: dict[str, dict[str, Tensor]] = {}
     for name, tensor in sorted(tensors.items()):
-        tensor = tensor.detach().cpu().contiguous()
-        if shard and size + tensor.nbytes > SHARD_BYTES:
-            yield shard
-            shard, size = {}, 0
-        shard[name] = tensor
-        size += tensor.nbytes
-    yield shard
+        module = name.partition(".")[0] if "." in name else "buffers"
+        modules.setdefault(module, {})[name] = tensor.detach().cpu().contiguous()
+    for module, members in modules.items() or [("buffers", {})]:
+        parts: list[dict[str, Tensor]] = [{}]
+        size = 0
+        for name, tensor in members.items():
+            if parts[-1] and size + tensor.nbytes > SHARD_BYTES:
+                parts.append({})
+                size = 0
+            parts[-1][name] = tensor
+            size += tensor.nbytes
+        for number, part in enumerate(parts, 1):
+            yield (f"{module}-{number}" if len(parts) > 1 else module), part
 
 
 def _remove_unlisted(path: Path) -> None:
@@ -90,10 +97,10 @@ def _remove_unlisted(path: Path) -> None:
         listed = set(read_index(path)["files"])
     except (OSError, ValueError):
         listed = set()
-    for file in path.glob("model-*.safetensors"):
+    for file in path.glob("*.safetensors"):
         if SHARD_NAME.fullmatch(file.name) and file.name not in listed:
             file.unlink(missing_ok=True)
-    for pattern in (".model-*.safetensors.tmp", f".{INDEX}.tmp"):
+    for pattern in (".*.safetensors.tmp", f".{INDEX}.tmp"):
         for file in path.glob(pattern):
             file.unlink(missing_ok=True)
 
@@ -104,10 +111,12 @@ def read(directory: str | os.PathLike[str], *, kind: str) -> Checkpoint:
     Raises:
         ValueError: if it is missing, of another kind, or any byte of it is not what was saved.
     """
-    index = read_index(directory, kind=kind)
+    index, where = read_index(directory, kind=kind), home(Path(directory), kind)
     tensors: dict[str, Tensor] = {}
     for name, digest in index["files"].items():
-        tensors |= _read_shard(Path(directory) / name, digest)
+        tensors |= _read_shard(where / name, digest)
+    if index["schema"] == upgrade.SCHEMA:
+        tensors = upgrade.upgraded_weights(kind, tensors)
     return Checkpoint(kind=kind, config=index["config"], metrics=index["metrics"], tensors=tensors)
 
 

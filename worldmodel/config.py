@@ -176,18 +176,13 @@ class DynamicsConfig:
     window: int = 8  # frames attended to
     context_dim: int = 192
     context_layers: int = 4
-    gaze_layers: int = 1  # the first so many have a table of where to look under each action
-    cell: int = 4  # pixels to a side of what a code is taken to look like
-    motion_layer: int = 1  # blocks before the motion compensation; if there are not so many, it is before the last
-    motion_dim: int = 256  # of what reads a code off the warped painting
-    carried_dim: int = 64  # of what it says about a code
-    pose: bool = False  # a belief of where the camera is; its recordings have to tell that
-    belief_dim: int = 512  # of what is believed
-    # In what is expected, at a doubt of 1: after frames that are looked at, and after imagined ones or a close look.
-    trust: tuple[float, float] = (0.1, 1.0)
-    field_dim: int = 96  # of what turns the map into colours
-    field_grid: int = 512  # points to a side of the map
-    action_history: int = 4  # actions that each frame is told: the last ones
+    attention_bias_layers: int = 1  # the first so many layers bias their attention by the action
+    code_pixels: int = 4  # to a side of what a code looks like
+    flow_layer: int = 1  # blocks before the flow features enter; if there are not so many, they enter before the last
+    flow_hidden_dim: int = 256  # of the network that reads features off the warped image
+    flow_dim: int = 64  # features of a code
+    expectation: bool = False  # whether an outside model may say how the next frame is expected to look
+    action_history: int = 4  # actions that each frame is conditioned on: the last ones
     decoder_dim: int = 192
     decoder_layers: int = 2
     head_dim: int = 48
@@ -196,28 +191,23 @@ class DynamicsConfig:
     rewards: tuple[float, ...] = ()  # that a step may bring, ascending; none without reward and end heads
     end_weight: float = 1.0  # how many times as much as another step an end counts in training
     outcome_dim: int = 128  # of the reward and end heads
-    max_corruption: float = 0.1  # context codes replaced by random ones, rate uniform in 0..this
+    max_context_noise: float = 0.1  # context codes replaced by random ones, rate uniform in 0..this
     action_dropout: float = 0.1  # clips trained without actions
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "action_names", tuple(self.action_names))
-        object.__setattr__(self, "trust", tuple(self.trust))
         object.__setattr__(self, "rewards", tuple(self.rewards))
-        if len(self.trust) != 2 or min(self.trust) < 0:
-            raise ValueError(f"trust must be two numbers of at least 0, got {self.trust}")
         require_positive(self, "frame_skip", "frames_per_second", "code_grid", "codebook_size", "code_dim", "patch")
         require_positive(self, "window", "context_dim", "context_layers", "decoder_dim", "decoder_layers", "chain_dim")
-        require_positive(self, "cell", "motion_dim", "carried_dim", "action_history", "belief_dim", "field_dim")
+        require_positive(self, "code_pixels", "flow_hidden_dim", "flow_dim", "action_history")
         require_positive(self, "head_dim", "expansion")
         require_positive(self, "outcome_dim", "end_weight")
         if list(self.rewards) != sorted(set(self.rewards)):
             raise ValueError(f"rewards must be different and ascending, got {self.rewards}")
-        if self.field_grid < 2:
-            raise ValueError(f"field_grid must be at least 2, got {self.field_grid}")
         if not self.action_names:
             raise ValueError("action_names must name at least one action")
-        if self.motion_layer < 0:
-            raise ValueError(f"motion_layer must be at least 0, got {self.motion_layer}")
+        if self.flow_layer < 0:
+            raise ValueError(f"flow_layer must be at least 0, got {self.flow_layer}")
         if self.code_grid % self.patch:
             raise ValueError(f"patch must divide the code grid {self.code_grid}, got {self.patch}")
         for name in ("context_dim", "decoder_dim"):
@@ -238,9 +228,9 @@ class DynamicsConfig:
         return self.patch**2
 
     @property
-    def carried(self) -> int:
-        """How many of a patch's features were carried along by the motion; they follow those of the context."""
-        return self.codes_per_patch * self.carried_dim
+    def flow_features(self) -> int:
+        """How many flow features a patch has."""
+        return self.codes_per_patch * self.flow_dim
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -264,11 +254,13 @@ class TrainingConfig:
     ema_decay: float = 0.999  # of the weights that are saved
     precision: str = "auto"  # "auto", "float32" or "bfloat16"
     change_weight: float = 20.0  # of a tokenizer's error at pixels that differ from the frame before; 1 is even
-    belief_share: float = 0.35  # of the minutes, for the belief of the dynamics before all the rest
-    train_belief: bool = False  # further, where the weights that a run starts from have one already
-    belief_steps: int = 100_000  # at most, for the same; never more than `steps`
-    dreams: float = 0.5  # of the clips: a belief's dynamics draws the last frames of the past itself
-    motion_steps: int = 1200  # at most, to fit motion and ego-motion before the first step; fewer for few minutes
+    learned_map: str = "auto"  # "yes", "no", or "auto": if the data set says that its world repeats
+    map_share: float = 0.35  # of the minutes, for the learned map before all the rest
+    train_map: bool = False  # further, where the checkpoint that a run starts from has one already
+    map_steps: int = 100_000  # at most, for the same; never more than `steps`
+    expectation_dropout: float = 0.5  # clips trained without an expectation, as if there were no map
+    self_rollouts: float = 0.5  # clips whose last past frames the model samples itself, where it has a learned map
+    flow_steps: int = 1200  # at most, to fit optical flow and motion model before the first step; fewer for few minutes
     compile: bool = False  # torch.compile: a minute at the start, about 1.3 times the speed afterwards
     log_every_steps: int = 20
     save_every_minutes: float = 3.0
@@ -276,14 +268,17 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_positive(self, "steps", "minutes", "batch", "clip", "learning_rate", "log_every_steps", "belief_steps")
+        require_positive(self, "steps", "minutes", "batch", "clip", "learning_rate", "log_every_steps", "map_steps")
         require_positive(self, "change_weight")
-        if not 0 < self.belief_share < 1:
-            raise ValueError(f"belief_share must be more than 0 and less than 1, got {self.belief_share}")
-        if not 0 <= self.dreams <= 1:
-            raise ValueError(f"dreams must be 0 to 1, got {self.dreams}")
-        if self.motion_steps < 0:
-            raise ValueError(f"motion_steps must be at least 0, got {self.motion_steps}")
+        if self.learned_map not in {"auto", "yes", "no"}:
+            raise ValueError(f"learned_map must be auto, yes or no, got {self.learned_map!r}")
+        if not 0 < self.map_share < 1:
+            raise ValueError(f"map_share must be more than 0 and less than 1, got {self.map_share}")
+        for name in ("expectation_dropout", "self_rollouts"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be 0 to 1, got {getattr(self, name)}")
+        if self.flow_steps < 0:
+            raise ValueError(f"flow_steps must be at least 0, got {self.flow_steps}")
         if self.precision not in {"auto", "float32", "bfloat16"}:
             raise ValueError(f"precision must be auto, float32 or bfloat16, got {self.precision!r}")
 

@@ -8,53 +8,31 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .checkpoint import read_index
-from .dynamics.cache import ContextCache
+from .checkpoint import has_part, read_index
+from .dynamics.expectation import Expectation, ExpectationModel
+from .dynamics.features import Features
 from .dynamics.model import Dynamics
 from .dynamics.outcome import Outcome, OutcomeHead
 from .dynamics.samplers import make_sampler
 from .dynamics.sampling import check_sampling, gumbel_noise
+from .imagined import Imagined, ImaginedStep
+from .learned_map.map import LearnedMap
+from .past import Past
 from .runtime import autocast, default_device
+from .streams import CODES, OUTCOMES, Streams
 from .tokenizer.model import Tokenizer
 from .types import NO_ACTION, Actions, ActionsBetween, Codes, FrameCodes, Frames
 
-CLOSE_LOOKS = 2  # frames, the last of a past: all that follows goes on from where they are seen
 PRETRAINED = Path(__file__).parent / "pretrained" / "dynamics"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Imagined:
-    """An imagined future."""
-
-    frames: Frames  # uint8 (b n H W 3)
-    codes: Codes  # (b n h w)
-    seconds_dynamics: float
-    seconds_decode: float
-
-    @property
-    def frames_per_second(self) -> float:
-        """Imagined frames of one video a second, decoding included."""
-        return self.codes.shape[1] / (self.seconds_dynamics + self.seconds_decode)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImaginedStep:
-    """What a step of b imagined games brings."""
-
-    codes: FrameCodes  # (b h w), of the next frame
-    reward: Tensor  # float32 (b), drawn from the reward head
-    terminated: Tensor  # bool (b), whether the episode ends with this step
-    expected_reward: Tensor  # float32 (b)
-    end_probability: Tensor  # float32 (b), whatever the reward
-    nats: Tensor  # float32 (b), -log p of the codes at temperature 1
+LEARNED_MAP = "learned_map"  # the folder of a learned map's checkpoint within that of a dynamics
 
 
 class Simulator:
@@ -63,17 +41,21 @@ class Simulator:
     Args:
         tokenizer: frames <-> codes.
         dynamics: past codes and actions -> next codes, trained on this tokenizer's codes.
+        learned_map: says how the next frame is expected to look, for a dynamics that was trained with one; or None.
+        use_map: False to imagine without the learned map that there is.
         temperature: of sampling; 0 takes the likeliest code.
         top_k: sample among so many likeliest codes; 0 means all.
         precision: "auto" (bfloat16 where the hardware has it), "float32" or "bfloat16".
-        engine: what draws the codes, "numpy", "torch", or "auto": NumPy on a CPU.
+        engine: what draws the codes, "numpy", "numpy-bfloat16" (for many games), "torch", or "auto": NumPy on a CPU.
     """
 
     def __init__(
         self,
         tokenizer: Tokenizer,
         dynamics: Dynamics,
+        learned_map: ExpectationModel[Any] | None = None,
         *,
+        use_map: bool = True,
         temperature: float = 1.0,
         top_k: int = 0,
         precision: str = "auto",
@@ -82,19 +64,26 @@ class Simulator:
         check_sampling(temperature, top_k)
         self.tokenizer = tokenizer
         self.dynamics = dynamics
+        self.learned_map = learned_map
+        self.use_map = use_map and learned_map is not None
         self.temperature, self.top_k, self.precision = temperature, top_k, precision
         self.sampler = make_sampler(dynamics, engine, precision=precision)
         self._frozen = dynamics.frozen(precision=precision)
-        self.generator, self.outcome_generator = torch.Generator(), torch.Generator()
-        self._row_generators: list[tuple[torch.Generator, torch.Generator]] | None = None
-        self._cache: ContextCache | None = None
-        self._past: tuple[Tensor, ContextCache] | None = None  # the last one that was taken in, and its memory
-        self._rehearsed: ContextCache | None = None  # the memory of what is done for nothing
+        self._expecting = learned_map.frozen(precision=precision) if learned_map is not None and use_map else None
+        self.streams = Streams()
+        self._now: Past | None = None
+        self._taken_in: tuple[Tensor, Past] | None = None  # the pasts that were taken in last, and what is known there
+        self._warm: Past | None = None  # the state of what is done to warm up
         self._latest: Tensor | None = None  # the newest frame's codes, not yet taken in: its action is not known
 
     @property
     def action_names(self) -> tuple[str, ...]:
         return self.dynamics.config.action_names
+
+    @property
+    def has_map(self) -> bool:
+        """Whether there is a learned map, used or not."""
+        return self.learned_map is not None
 
     @property
     def window(self) -> int:
@@ -121,37 +110,35 @@ class Simulator:
 
     def seed(self, seed: int) -> None:
         """Make what follows repeatable."""
-        self.generator.manual_seed(seed)
-        self.outcome_generator.manual_seed(seed)
-        self._row_generators = None
+        self.streams.seed(seed)
 
     def seed_rows(self, seeds: Mapping[int, int], *, batch: int) -> None:
         """Give each of some rows (number -> seed) random numbers of its own, which do not depend on the batch.
 
         Codes and outcomes have a stream each: who asks for outcomes sees the same frames as who does not.
         """
-        if self._row_generators is None or len(self._row_generators) != batch:
-            self._row_generators = [(torch.Generator(), torch.Generator()) for _ in range(batch)]
-        for row, seed in seeds.items():
-            codes, outcomes = np.random.SeedSequence(seed).generate_state(2, np.uint64)
-            self._row_generators[row][0].manual_seed(int(codes))
-            self._row_generators[row][1].manual_seed(int(outcomes))
+        self.streams.seed_rows(seeds, batch=batch)
+
+    def fork(self) -> Simulator:
+        """Return a simulator of the same models that goes on from the same state on its own, unseeded."""
+        other = copy.copy(self)
+        other.streams = Streams()
+        other._now = copy.deepcopy(self._now)
+        return other
 
     @torch.inference_mode()
-    def rehearse(self) -> None:
+    def warm_up(self) -> None:
         """Do what a step does on the device, for nothing: to warm up, or to be timed. The state stays as it is."""
         grid = self.dynamics.config.code_grid
         codes = torch.zeros(1, grid, grid, dtype=torch.int64, device=self.dynamics.device)
-        with autocast(self.dynamics.device, precision=self.precision):
-            if self._rehearsed is None:
-                self._rehearsed = self._frozen.new_cache()
-                self._frozen.observe(codes, codes[:, 0, 0], self._rehearsed)
-                self._rehearsed.imagined = True
-            self._frozen.observe(codes, codes[:, 0, 0], self._rehearsed)
+        if self._warm is None:
+            self._warm = self._take_in(codes[:, None], codes[:, 0, :0])
+            _, self._warm = self._observe(codes, codes[:, 0, 0], self._warm)
+        _, self._warm = self._observe(codes, codes[:, 0, 0], self._warm)
         self.decode(codes[:, None])
 
     def reset(self, frames: Frames, actions: np.ndarray) -> None:
-        """Begin from real frames: uint8 (b t H W 3), and what was done between them: (b t-1), -1 where it is not known.
+        """Begin from real frames: uint8 (b t H W 3), and what was done between them: (b t-1), -1 where it is unknown.
 
         Raises:
             ValueError: if the shapes do not fit, or an action is not one of the model's.
@@ -167,11 +154,10 @@ class Simulator:
         actions = self._check_actions(actions, (b, t - 1))
         whole = torch.cat([codes.flatten(1).to(actions.device), actions], dim=1)
         pasts, rows = whole.unique(dim=0, return_inverse=True)
-        if self._past is None or not torch.equal(self._past[0], pasts):
+        if self._taken_in is None or not torch.equal(self._taken_in[0], pasts):
             once, between = pasts.split([whole.shape[1] - (t - 1), t - 1], dim=1)
-            self._past = (pasts, self._take_in(once.unflatten(1, codes.shape[1:]), between))
-        self._cache = copy.deepcopy(self._past[1])
-        self._cache.repeat(rows)
+            self._taken_in = (pasts, self._take_in(once.unflatten(1, codes.shape[1:]), between))
+        self._now = self._taken_in[1].repeat(rows)
         self._latest = codes[:, -1]
 
     @torch.inference_mode()
@@ -181,34 +167,29 @@ class Simulator:
         Raises:
             ValueError: before the first `reset`, or as `reset` does.
         """
-        if self._latest is None or self._cache is None:
+        if self._latest is None or self._now is None:
             raise ValueError("the simulator has no past yet: call reset first")
         actions = self._check_actions(actions, (len(codes), codes.shape[1] - 1))
-        self._cache.put(rows, self._take_in(codes, actions), batch=len(self._latest))
+        self._now = self._now.put(rows, self._take_in(codes, actions), batch=len(self._latest))
         self._latest = self._latest.clone()
         self._latest[rows] = codes[:, -1]
 
-    def _take_in(self, codes: Codes, actions: ActionsBetween) -> ContextCache:
-        """Return the memory of a past: codes (b t h w), and the actions between them (b t-1).
+    def _take_in(self, codes: Codes, actions: ActionsBetween) -> Past:
+        """Return what is known at the last frame of a past: codes (b t h w), and the actions between them (b t-1).
 
-        The last frame is only looked at: what follows it is not known.
+        The expectation model sees every frame; in the dynamics, frames beyond its reach leave no trace.
         """
-        cache, belief = self.dynamics.new_cache(), self._frozen.belief
-        # Frames beyond the window leave no trace but in the belief.
-        last = codes.shape[1] - 1
+        cache, last = self.dynamics.new_cache(), codes.shape[1] - 1
         first = max(0, last + 1 - self.window * self.dynamics.config.context_layers)
-        for i in range(codes.shape[1]):
-            cache.belief.closely = i > last - CLOSE_LOOKS
-            with autocast(self.dynamics.device, precision=self.precision):
-                if first <= i < last:
-                    self._frozen.observe(codes[:, i], actions[:, i], cache)
-                elif belief is not None:
-                    vectors, painting = self._frozen.vectors(codes[:, i]), self._frozen.paint(codes[:, i : i + 1])[:, 0]
-                    if i < last:
-                        belief.take_in(vectors, painting, actions[:, i], cache.belief, real=True)
-                    else:
-                        belief.look_at(vectors, painting, cache.belief)
-        return cache
+        expectations: Expectation | None = None
+        expecting = None
+        with autocast(self.dynamics.device, precision=self.precision):
+            if self._expecting is not None:
+                expectations, expecting = self._expecting.begin(codes, actions, num_expected=last - first)
+            for i in range(first, last):
+                expectation = None if expectations is None else _frame(expectations, i - first)
+                self._frozen.observe(codes[:, i], actions[:, i], cache, expectation)
+        return Past(cache, expecting)
 
     @torch.inference_mode()
     def step(self, actions: Tensor | np.ndarray) -> FrameCodes:
@@ -217,7 +198,10 @@ class Simulator:
         Raises:
             ValueError: before the first `reset`, or if an action is not one of the model's.
         """
-        return self._draw(self._advance(actions))
+        features = self._advance(actions)
+        noise = self._noise(len(features))
+        self._latest = self.sampler.sample(features, noise, temperature=self.temperature, top_k=self.top_k)
+        return self._latest
 
     @torch.inference_mode()
     def step_outcome(
@@ -236,9 +220,11 @@ class Simulator:
         """
         head = self._outcome_head()
         features = self._advance(actions)
-        codes = self._draw(features, rows)
+        noise = self._noise(len(features), rows)
+        codes, nats = self.sampler.sample_scored(features, noise, temperature=self.temperature, top_k=self.top_k)
+        self._latest = codes
         outcome = self._outcome_of(head, features)
-        uniform = self._random((2,), torch.rand, rows, stream=1).to(features.device)
+        uniform = self.streams.draw((2,), torch.rand, batch=len(codes), stream=OUTCOMES, rows=rows).to(codes.device)
         reward, terminated = outcome.draw(uniform, threshold=threshold)
         return ImaginedStep(
             codes=codes,
@@ -246,15 +232,8 @@ class Simulator:
             terminated=terminated,
             expected_reward=outcome.reward,
             end_probability=outcome.end_probability,
-            nats=self._nats(features, codes),
+            nats=nats,
         )
-
-    def _nats(self, features: Tensor, codes: FrameCodes) -> Tensor:
-        """Return -log p of codes (b h w) given features (b n d): (b)."""
-        with autocast(self.dynamics.device, precision=self.precision):
-            logits = self._frozen.logits(features.unsqueeze(1), codes.unsqueeze(1))
-        chosen = logits.float().log_softmax(-1).gather(-1, codes[:, None, :, :, None])
-        return -chosen.flatten(1).sum(-1)
 
     @torch.inference_mode()
     def outcomes(self, codes: Codes, actions: Actions) -> Outcome:
@@ -263,54 +242,31 @@ class Simulator:
         Raises:
             ValueError: if the checkpoint knows no rewards.
         """
-        head = self._outcome_head()
-        with autocast(self.dynamics.device, precision=self.precision):
-            features = self._frozen.features(codes, actions)
-        return self._outcome_of(head, features)
+        return self._outcome_of(self._outcome_head(), self.features(codes, actions))
 
     def _outcome_head(self) -> OutcomeHead:
         if self.dynamics.outcome is None:
             raise ValueError("this checkpoint has no reward and end heads: train the dynamics with this version")
         return self.dynamics.outcome
 
-    def _outcome_of(self, head: OutcomeHead, features: Tensor) -> Outcome:
+    def _outcome_of(self, head: OutcomeHead, features: Features) -> Outcome:
         with autocast(self.dynamics.device, precision="float32"):
-            outcome: Outcome = head(features[..., : self.dynamics.config.context_dim].float())
+            outcome: Outcome = head(features.context.float())
         return outcome
 
-    def _advance(self, actions: Tensor | np.ndarray) -> Tensor:
-        """Take in the newest frame and the actions (b) that follow it; return features (b n d) of the next frame."""
-        if self._latest is None:
+    def _advance(self, actions: Tensor | np.ndarray) -> Features:
+        """Take in the newest frame and the actions (b) that follow it; return the features (b) of the next frame."""
+        if self._latest is None or self._now is None:
             raise ValueError("the simulator has no past yet: call reset first")
         chosen = self._check_actions(torch.as_tensor(actions, dtype=torch.int64), (len(self._latest),))
-        features = self._observe(self._latest, chosen)
-        assert self._cache is not None
-        self._cache.imagined = True  # all that comes from here on
+        features, self._now = self._observe(self._latest, chosen, self._now)
         return features
 
-    def _draw(self, features: Tensor, rows: np.ndarray | None = None) -> FrameCodes:
-        """Return the codes (b h w) of the next frame, drawn from features (b n d)."""
+    def _noise(self, batch: int, rows: np.ndarray | None = None) -> Tensor:
+        """Return the noise (b n links k) that decides the codes of the next frame."""
         config = self.dynamics.config
         shape = (config.num_patches, config.codes_per_patch, config.codebook_size)
-        noise = self._random(shape, gumbel_noise, rows, stream=0)
-        self._latest = self.sampler.sample(features, noise, temperature=self.temperature, top_k=self.top_k)
-        return self._latest
-
-    def _random(
-        self, shape: tuple[int, ...], draw: Callable[..., Tensor], rows: np.ndarray | None, *, stream: int
-    ) -> Tensor:
-        """Return random numbers (b ...) of each row's own stream, or of the batch's; zeros for rows that draw none."""
-        assert self._latest is not None
-        batch = len(self._latest)
-        if self._row_generators is None:
-            return draw((batch, *shape), generator=self.outcome_generator if stream else self.generator)
-        if len(self._row_generators) != batch:
-            raise ValueError(f"{len(self._row_generators)} rows have seeds, the batch has {batch}")
-        numbers = torch.zeros(batch, *shape)
-        for row, generators in enumerate(self._row_generators):
-            if rows is None or rows[row]:
-                numbers[row] = draw(shape, generator=generators[stream])
-        return numbers
+        return self.streams.draw(shape, gumbel_noise, batch=batch, stream=CODES, rows=rows)
 
     def imagine(self, frames: Frames, actions: np.ndarray, future_actions: np.ndarray, *, seed: int = 0) -> Imagined:
         """Return the future of `frames` (b t H W 3), with `actions` (b t-1) between them, under `future_actions` (b n).
@@ -331,6 +287,25 @@ class Simulator:
         )
 
     @torch.inference_mode()
+    def features(self, codes: Codes, actions: Actions, *, num_real: int | None = None) -> Features:
+        """Return what is known of the frame after each of `codes` (b t h w) under `actions` (b t), in one pass.
+
+        For scoring: `dynamics.logits(features, next_codes)` are the logits that `step` samples from.
+
+        Args:
+            codes: the frames, real or imagined.
+            actions: after each; -1 where it is unknown.
+            num_real: the first so many frames are a context, and all that follows is predicted as `step` predicts it
+                after a `reset` with them, whoever imagined the frames; None for all frames to be real.
+        """
+        actions = self._check_actions(actions, tuple(codes.shape[:2]))
+        with autocast(self.dynamics.device, precision=self.precision):
+            expectation = None
+            if self._expecting is not None:
+                expectation = self._expecting.follow(codes, actions, num_real=num_real)
+            return self.dynamics.features(codes, actions, expectation=expectation)
+
+    @torch.inference_mode()
     def decode(self, codes: Codes) -> Frames:
         """Return the frames uint8 (b t H W 3) of codes (b t h w)."""
         with autocast(self.tokenizer.device, precision=self.precision):
@@ -342,10 +317,17 @@ class Simulator:
         with autocast(self.tokenizer.device, precision=self.precision):
             return self.tokenizer.encode(frames)
 
-    def _observe(self, codes: FrameCodes, actions: Tensor) -> Tensor:
-        assert self._cache is not None
+    def _observe(self, codes: FrameCodes, actions: Tensor, past: Past) -> tuple[Features, Past]:
+        """Return the features (b) of the frame that follows codes (b h w) under actions (b), and what is known then.
+
+        The cache within `past` takes the frame in.
+        """
+        expectation, expecting = None, None
         with autocast(self.dynamics.device, precision=self.precision):
-            return self._frozen.observe(codes, actions, self._cache)
+            if self._expecting is not None:
+                expectation, expecting = self._expecting.step(past.expecting, actions)
+            features = self._frozen.observe(codes, actions, past.cache, expectation)
+        return features, Past(past.cache, expecting)
 
     def _check_actions(self, actions: Tensor, shape: tuple[int, ...]) -> Tensor:
         count = len(self.action_names)
@@ -360,20 +342,40 @@ class Simulator:
         cls,
         directory: str | os.PathLike[str] = PRETRAINED,
         *,
+        use_map: bool = True,
         temperature: float = 1.0,
         top_k: int = 0,
         precision: str = "auto",
         engine: str = "auto",
     ) -> Simulator:
-        """Load a dynamics checkpoint with its tokenizer; by default the one that ships with the package.
+        """Load a dynamics checkpoint with its tokenizer and, where it has one, its learned map.
+
+        By default it is the checkpoint that ships with the package.
 
         Raises:
-            ValueError: if either is missing, damaged, or they do not belong together.
+            ValueError: if one of them is missing or damaged, or they do not belong together.
         """
         device = default_device()
         dynamics = Dynamics.from_pretrained(directory).to(device)
         tokenizer = Tokenizer.from_pretrained(Path(directory) / "tokenizer").to(device)
-        expected = read_index(directory, kind="dynamics")["config"].get("tokenizer")
-        if tokenizer.fingerprint() != expected:
+        known = read_index(directory, kind="dynamics")["config"]
+        if tokenizer.fingerprint() != known.get("tokenizer"):
             raise ValueError(f"{directory}: its tokenizer is not the one the dynamics was trained with")
-        return cls(tokenizer, dynamics, temperature=temperature, top_k=top_k, precision=precision, engine=engine)
+        learned_map = None
+        if has_part(directory, LEARNED_MAP):
+            learned_map = LearnedMap.from_pretrained(Path(directory) / LEARNED_MAP).to(device)
+        return cls(
+            tokenizer,
+            dynamics,
+            learned_map,
+            use_map=use_map,
+            temperature=temperature,
+            top_k=top_k,
+            precision=precision,
+            engine=engine,
+        )
+
+
+def _frame(expectations: Expectation, index: int) -> Expectation:
+    """Return the expectation (b) of one frame of (b t)."""
+    return expectations.map(lambda part: part[:, index])

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from .dynamics.features import Features
 from .dynamics.samplers import NumpySampler
 from .figure import Film, draw_movie
+from .learned_map.map import LearnedMap
 from .roofline import Ceilings, count_flops, now, weight_bytes
 from .runtime import autocast, use_bfloat16
 from .simulator import Simulator
@@ -71,6 +73,22 @@ class Clock:
     def latencies(self) -> list[float]:
         """Return, for each step, the seconds from its call to the decoded frame."""
         return [step + decode for step, decode in zip(self.seconds["step"], self.seconds["decode"], strict=True)]
+
+
+def imagine_codes(simulator: Simulator, context: Context, *, batch: int, steps: int) -> float:
+    """Imagine `steps` frames of `batch` games in codes alone, as agents are trained; return the seconds it took.
+
+    Each game has random numbers of its own.
+    """
+    actions = np.random.default_rng(0).integers(len(simulator.action_names), size=(WARM_UP_STEPS + steps, batch))
+    simulator.seed_rows(dict(enumerate(range(batch))), batch=batch)
+    simulator.reset(np.stack([context.frames] * batch), np.stack([context.actions] * batch))
+    for row in actions[:WARM_UP_STEPS]:
+        simulator.step(row)
+    began = now(simulator.dynamics.device)
+    for row in actions[WARM_UP_STEPS:]:
+        simulator.step(row)
+    return now(simulator.dynamics.device) - began
 
 
 def imagine_steps(simulator: Simulator, context: Context, *, batch: int, steps: int) -> tuple[Clock, np.ndarray]:
@@ -138,14 +156,19 @@ def frame_flops(simulator: Simulator) -> dict[str, int]:
     grid = dynamics.config.code_grid
     codes = torch.zeros(1, grid, grid, dtype=torch.int64, device=dynamics.device)
     action = codes[:, 0, 0]
-    cache = dynamics.new_cache()
+    cache, learned_map = dynamics.new_cache(), simulator.learned_map if simulator.use_map else None
+
+    def observe(state: Any) -> tuple[Features, Any]:
+        expectation, state = (None, None) if learned_map is None else learned_map.step(state, action)
+        return dynamics.observe(codes, action, cache, expectation), state
+
     with autocast(dynamics.device, precision=simulator.precision):
+        state = None if learned_map is None else learned_map.begin(codes[:, None], codes[:, 0, :0])[1]
         for _ in range(simulator.window - 1):
-            dynamics.observe(codes, action, cache)
-        cache.imagined = True
-        features: list[torch.Tensor] = []
-        context = count_flops(lambda: features.append(dynamics.observe(codes, action, cache)))
-        waves = count_flops(lambda: dynamics.logits(features[0].unsqueeze(1), codes.unsqueeze(1)))
+            _, state = observe(state)
+        features: list[Features] = []
+        context = count_flops(lambda: features.append(observe(state)[0]))
+        waves = count_flops(lambda: dynamics.logits(features[0][:, None], codes.unsqueeze(1)))
     decode = count_flops(lambda: simulator.decode(codes.unsqueeze(1)))
     return {"context": context, "waves": waves, "decode": decode}
 
@@ -153,10 +176,11 @@ def frame_flops(simulator: Simulator) -> dict[str, int]:
 def weights_read(simulator: Simulator) -> dict[str, int]:
     """Return the bytes of weights that each of PARTS reads for one frame, as FORMULAS says."""
     dtypes, dynamics = compute_dtypes(simulator), simulator.dynamics
-    training_only = weight_bytes(dynamics.decoder.head.alone, dtypes["waves"])
-    belief = dynamics.belief  # of its grids only a few points are read
-    painters = () if belief is None else (belief.field.wall, belief.field.plane)
-    expected = sum(weight_bytes(painter, dtypes["context"]) for painter in painters)
+    training_only = weight_bytes(dynamics.decoder.head.auxiliary, dtypes["waves"])
+    # Of a learned map its colour networks count; of its grids only a few points are read.
+    learned_map = simulator.learned_map if simulator.use_map else None
+    colours = (learned_map.field.wall, learned_map.field.plane) if isinstance(learned_map, LearnedMap) else ()
+    expected = sum(weight_bytes(network, dtypes["context"]) for network in colours)
     return {
         "context": weight_bytes(dynamics.context, dtypes["context"]) + expected,
         "waves": (weight_bytes(dynamics.decoder, dtypes["waves"]) - training_only) * dynamics.order.num_waves,

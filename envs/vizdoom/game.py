@@ -30,6 +30,8 @@ DIED = (  # what the library says of an engine that is gone, the last one when i
     vizdoom.MessageQueueException,
 )
 VARIABLES = {"position_x": "POSITION_X", "position_y": "POSITION_Y", "angle": "ANGLE"}
+# Mazes that are the same in every episode, with nothing in them that moves but the player.
+REPEATING_WORLDS = ("VizdoomMyWayHome",)
 START_SECONDS = 30.0
 STEP_SECONDS = 2.0  # a step takes 1 ms; a busy machine may take 100
 
@@ -88,6 +90,8 @@ class VizdoomGame:
             "frame_skip": frame_skip,
             "action_names": list(self.action_names),
         }
+        if spec.id.startswith(REPEATING_WORLDS):
+            self.settings = {**self.settings, "world": {"repeats": True, "pose": "first-person"}}
         self._start()
 
     def reset(self, seed: int) -> Observation:

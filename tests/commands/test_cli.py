@@ -7,27 +7,27 @@ import signal
 import pytest
 
 from worldmodel.commands.cli import ProcessError, UsageError, for_console, override, plain, run
-from worldmodel.config import DynamicsConfig
+from worldmodel.learned_map.config import LearnedMapConfig
 from worldmodel.training.stopping import Stopped
 
-CONFIG = DynamicsConfig(action_names=("noop",), frame_skip=4, frames_per_second=8.75)
+CONFIG = LearnedMapConfig(action_names=("noop",), tics_per_step=4)
 
 
 def test_several_numbers_are_set_at_once() -> None:
     """As many as the setting has, with commas between; others stay as they are."""
-    changed = override(CONFIG, ["trust=2,0.5", "belief_dim=64"])
-    assert changed.trust == (2.0, 0.5)
-    assert changed.belief_dim == 64
-    assert override(CONFIG, ["belief_dim=64"]).trust == CONFIG.trust
+    changed = override(CONFIG, ["logit_precision=2,0.5", "memory_dim=64"])
+    assert changed.logit_precision == (2.0, 0.5)
+    assert changed.memory_dim == 64
+    assert override(CONFIG, ["memory_dim=64"]).logit_precision == CONFIG.logit_precision
 
 
 @pytest.mark.parametrize(
     ("assignment", "complaint"),
     [
-        ("trust=2", r"trust takes 2 numbers like 0\.1,1\.0, got '2'"),
-        ("trust=1,2,3", "takes 2 numbers"),
-        ("trust=1,x", "takes a number like 1.0, got 'x'"),
-        ("trust=1,-2", "trust must be two numbers of at least 0"),
+        ("logit_precision=2", r"logit_precision takes 2 numbers like 0\.25,6\.0, got '2'"),
+        ("logit_precision=1,2,3", "takes 2 numbers"),
+        ("logit_precision=1,x", "takes a number like 6.0, got 'x'"),
+        ("logit_precision=1,-2", "logit_precision must be two numbers of at least 0"),
         ("action_names=left,right", "cannot be set on the command line"),
     ],
 )

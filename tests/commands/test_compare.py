@@ -20,7 +20,7 @@ def write(path: Path, values: np.ndarray, *, seed: int = 0) -> str:
         "schema": SCHEMA,
         "data": {"fingerprint": "d" * 64},
         "settings": {"clips": len(values), "context": 6, "seed": seed, "quick": False},
-        "parts": {"fidelity": {"score": float(values.mean()), "per_clip": {"model": values.tolist()}}},
+        "answers": {"fidelity": {"scalars": {"score": float(values.mean())}, "clips": {"model": values.tolist()}}},
     }
     (path / "metrics.json").write_text(json.dumps(metrics))
     return str(path)
@@ -67,7 +67,7 @@ def test_it_is_said_where_nothing_is_paired(tmp_path: Path, capsys: pytest.Captu
     for path in (first, second):
         file = Path(path) / "metrics.json"
         content = json.loads(file.read_text())
-        del content["parts"]["fidelity"]["per_clip"]
+        del content["answers"]["fidelity"]["clips"]
         file.write_text(json.dumps(content))
     assert main(["compare", first, second]) == 0
     assert "No number has values clip by clip in both" in capsys.readouterr().out

@@ -12,6 +12,7 @@ import pytest
 
 from tests.worlds import record_toy, save_simulator
 from worldmodel.commands import main
+from worldmodel.evaluation.answers import Answer, Claim, Scalar
 from worldmodel.evaluation.harness import run
 
 
@@ -46,9 +47,9 @@ def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answers: dict[str, 
         module.__file__, module.measure = str(tmp_path / f"{name}.py"), measure  # type: ignore[attr-defined]
         Path(module.__file__).write_text('"""Is it so?"""\n')
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(run, "PARTS", {name: name for name in answers})
-    monkeypatch.setattr("worldmodel.evaluation.report.page.PARTS", run.PARTS)
-    monkeypatch.setattr("worldmodel.evaluation.report.page.question", lambda part: "Is it so?")
+    monkeypatch.setattr(run, "QUESTIONS", {name: name for name in answers})
+    monkeypatch.setattr("worldmodel.evaluation.report.page.QUESTIONS", run.QUESTIONS)
+    monkeypatch.setattr("worldmodel.evaluation.report.page.docstring", lambda question: "Is it so?")
 
 
 def test_tables_numbers_and_page(world: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,11 +58,11 @@ def test_tables_numbers_and_page(world: list[str], capsys: pytest.CaptureFixture
     assert main(command) == 0
     said = capsys.readouterr()
     metrics = json.loads(Path("out/metrics.json").read_text())
-    assert f"{metrics['parts']['tokenizer']['codes_used']}" in said.out
+    assert f"{metrics['answers']['tokenizer']['scalars']['codes_used']}" in said.out
     assert "codes used" in said.out
     assert said.out.endswith("out/metrics.json\nout/report.html\n")
     page = Path("out/report.html").read_text()
-    assert page.count("data:image/png;base64,") == 8  # two strips of four rows
+    assert page.count("data:image/png;base64,") == 2  # strips
     assert "the data is of split 'train'" in said.err
     assert main(command) == 0
     assert json.loads(Path("out/metrics.json").read_text()) == metrics
@@ -72,8 +73,8 @@ def test_a_claim_that_does_not_hold_is_said(
     world: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The verdict is on stderr, in the metrics and on the page; the numbers are there all the same."""
-    claim = {"claim": "real is nearer than imagined", "holds": False, "figures": {"real": 1.0}}
-    pretend(monkeypatch, tmp_path, {"first": {"sanity": [claim], "psnr": 3.25}})
+    claim = Claim(text="real is nearer than imagined", holds=False, figures={"real": 1.0})
+    pretend(monkeypatch, tmp_path, {"first": Answer(claims=(claim,), scalars={"psnr": Scalar(3.25)})})
     assert main([*world, "--quick", "--out", "out"]) == 0
     said = capsys.readouterr()
     assert "first: it does not hold that real is nearer than imagined" in said.err
@@ -86,7 +87,9 @@ def test_a_part_that_cannot_be_asked(
     world: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is named with its reason, the others are asked, and the exit code is 1."""
-    pretend(monkeypatch, tmp_path, {"first": ValueError("no engine here"), "second": {"psnr": 3.25}})
+    pretend(
+        monkeypatch, tmp_path, {"first": ValueError("no engine here"), "second": Answer(scalars={"psnr": Scalar(3.25)})}
+    )
     assert main([*world, "--quick", "--out", "out"]) == 1
     said = capsys.readouterr()
     assert "first could not be asked: no engine here" in said.err
@@ -97,8 +100,8 @@ def test_a_part_that_cannot_be_asked(
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--only", "fidelty"], 2, "no part named 'fidelty'; did you mean 'fidelity'?"),
-        (["--only", ""], 2, "no part named ''"),
+        (["--only", "fidelty"], 2, "no question named 'fidelty'; did you mean 'fidelity'?"),
+        (["--only", ""], 2, "no question named ''"),
         (["--clips", "1"], 2, "--clips must be at least 2, got 1"),
         (["--set", "context=0"], 2, "context must be above 0, got 0"),
         (["--set", "processes=-1"], 2, "processes must be 0 (automatic) to 256, got -1"),

@@ -17,6 +17,7 @@ import pytest
 from tests.play.serving import save_model
 from tests.worlds import record_toy
 from worldmodel.commands import main
+from worldmodel.commands.play import has_screen
 from worldmodel.play.client import Client
 from worldmodel.play.server import listen
 
@@ -92,6 +93,16 @@ def test_no_such_checkpoint(checkpoint: str, capsys: pytest.CaptureFixture[str])
     """Neither a directory nor a name of the gallery: one line."""
     assert main(["play", "--no-browser", "--port", "0", "--checkpoint", checkpoint]) == 1
     assert f"no checkpoint at {checkpoint}" in capsys.readouterr().err
+
+
+def test_no_browser_without_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a server no browser is started, which would take the terminal."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert not has_screen()
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert has_screen()
 
 
 @pytest.mark.slow

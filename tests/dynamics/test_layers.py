@@ -5,20 +5,20 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from worldmodel.dynamics.layers import GAZE_SCALE, ActionGaze, attend, rotary_table, rotate
+from worldmodel.dynamics.layers import BIAS_SCALE, ActionAttentionBias, attend, rotary_table, rotate
 
 
-def test_the_gaze_depends_on_distance_and_action() -> None:
+def test_the_action_bias_depends_on_distance_and_action() -> None:
     """The bias of patch p for patch q is the scaled table's entry for the action and for q - p in rows and columns."""
-    gaze = ActionGaze(heads=2, actions=3, grid=4)
-    torch.nn.init.normal_(gaze.table)
+    table = ActionAttentionBias(heads=2, actions=3, grid=4)
+    torch.nn.init.normal_(table.table)
     actions = torch.tensor([1, 2, -1])
-    bias = gaze(actions)
+    bias = table(actions)
     assert bias.shape == (3, 2, 16, 16)
     for p in range(16):
         for q in range(16):
             down, right = q // 4 - p // 4, q % 4 - p % 4
-            assert torch.equal(bias[:, :, p, q], GAZE_SCALE * gaze.table[actions, :, down + 3, right + 3])
+            assert torch.equal(bias[:, :, p, q], BIAS_SCALE * table.table[actions, :, down + 3, right + 3])
 
 
 def test_attend_is_softmax_attention() -> None:

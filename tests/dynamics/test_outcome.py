@@ -14,7 +14,7 @@ REWARDS = (-4.0, 0.0, 96.0)
 
 def head(*, end_weight: float = 1.0) -> OutcomeHead:
     torch.manual_seed(0)
-    config = tiny_dynamics(pose=False, rewards=REWARDS, end_weight=end_weight, outcome_dim=16).config
+    config = tiny_dynamics(rewards=REWARDS, end_weight=end_weight, outcome_dim=16).config
     return OutcomeHead(config)
 
 
@@ -124,7 +124,7 @@ def test_the_loss_is_that_of_independent_arithmetic() -> None:
 
 def test_a_step_without_a_frame_teaches_the_heads_and_no_code() -> None:
     """Where the game shows no next frame, no stand-in for it counts in the code loss; reward and end do."""
-    dynamics = tiny_dynamics(pose=False, rewards=REWARDS)
+    dynamics = tiny_dynamics(rewards=REWARDS)
     generator = torch.Generator().manual_seed(0)
     codes = torch.randint(16, (1, 4, 8, 8), generator=generator)
     actions = torch.randint(4, (1, 3), generator=generator)

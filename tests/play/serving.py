@@ -37,7 +37,7 @@ def tiny_library(path: Path) -> Library:
 def save_model(path: Path) -> Path:
     """Write a tiny checkpoint that knows no map: it is quick."""
     tokenizer = tiny_tokenizer()
-    dynamics = tiny_dynamics(codebook=tokenizer.codebook.vectors, window=8, pose=False)
+    dynamics = tiny_dynamics(codebook=tokenizer.codebook.vectors, window=8)
     save_tokenizer(tokenizer, path / "tokenizer", {})
     config = to_dict(dynamics.config) | {"tokenizer": tokenizer.fingerprint()}
     write(path, Checkpoint(kind="dynamics", config=config, metrics={}, tensors=dict(dynamics.state_dict())))

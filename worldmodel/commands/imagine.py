@@ -52,6 +52,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     p.add_argument("--temperature", type=float, default=1.0, metavar="T", help="0 takes the likeliest codes")
     p.add_argument("--top-k", type=int, default=0, metavar="K", help="sample among K codes; 0 = all")
     p.add_argument("--truth", action="store_true", help="show the real game under the same actions beside it")
+    p.add_argument("--no-map", action="store_true", help="imagine without the learned map that the checkpoint may have")
     return p
 
 
@@ -65,9 +66,11 @@ def main(args: argparse.Namespace) -> None:
     from ..simulator import PRETRAINED, Simulator
 
     checkpoint = gallery.resolve(args.checkpoint) if args.checkpoint else PRETRAINED
-    simulator = Simulator.from_pretrained(checkpoint, temperature=args.temperature, top_k=args.top_k)
+    simulator = Simulator.from_pretrained(
+        checkpoint, use_map=not args.no_map, temperature=args.temperature, top_k=args.top_k
+    )
     _check_actions(args, simulator)
-    choose_threads(simulator.rehearse)
+    choose_threads(simulator.warm_up)
     with locked(args.out), _Progress() as progress:
         written = imagine_videos(
             simulator,
@@ -78,7 +81,7 @@ def main(args: argparse.Namespace) -> None:
             out=args.out,
             seed=args.seed,
             truth=args.truth,
-            about={"checkpoint": str(checkpoint)},
+            about={"checkpoint": str(checkpoint), "learned_map": simulator.use_map},
             report=progress.report,
         )
     for path in (*written.videos, written.movie, written.sheet, written.record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import webbrowser
 from pathlib import Path
@@ -53,6 +54,11 @@ def main(args: argparse.Namespace) -> None:
         server = make_server(make_app(library, port=port, token=token, out=args.out))
         print(link, flush=True)
         print("Open it and press W A S D or the arrows. Ctrl-C ends it.", file=sys.stderr)
-        if not args.no_browser:
+        if not args.no_browser and has_screen():
             webbrowser.open(link)
         server.run(sockets=[listener])
+
+
+def has_screen() -> bool:
+    """Return whether a browser could show itself here: without a screen one of text would take the terminal."""
+    return sys.platform in {"darwin", "win32"} or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from .cli import Parser, override
 from .training import add_training_flags, report, run_training, training_config
@@ -23,30 +24,45 @@ def main(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     from ..checkpoint import read_index
     from ..config import DynamicsConfig
-    from ..rollouts import POSE, EpisodeDataset
+    from ..learned_map.config import LearnedMapConfig
+    from ..rollouts import EpisodeDataset
     from ..runtime import default_device
     from ..tokenizer.model import Tokenizer
     from ..training.dynamics import DEFAULTS, DynamicsStage, train_dynamics
+    from ..training.map_run import wants_map
     from ..training.outcome import outcome_settings
 
     dataset = EpisodeDataset(args.data)
     tokenizer = Tokenizer.from_pretrained(args.tokenizer).to(default_device())
-    model_settings, training = training_config(args, DEFAULTS, DynamicsConfig)
+    (model_settings, map_settings), training = training_config(args, DEFAULTS, DynamicsConfig, LearnedMapConfig)
+    codes: dict[str, Any] = {
+        "action_names": dataset.info.action_names,
+        "code_grid": tokenizer.config.code_grid,
+        "codebook_size": tokenizer.config.codebook_size,
+        "code_dim": tokenizer.config.code_dim,
+        "code_pixels": tokenizer.config.frame_size // tokenizer.config.code_grid,
+    }
+    has_map = wants_map(training.learned_map, dataset.info)
     config = override(
         DynamicsConfig(
-            action_names=dataset.info.action_names,
+            **codes,
             frame_skip=dataset.info.frame_skip,
             frames_per_second=dataset.info.frames_per_second,
-            code_grid=tokenizer.config.code_grid,
-            codebook_size=tokenizer.config.codebook_size,
-            code_dim=tokenizer.config.code_dim,
-            pose=set(POSE) <= set(dataset.info.variables),
-            cell=tokenizer.config.frame_size // tokenizer.config.code_grid,
+            expectation=has_map,
             **outcome_settings(dataset),
         ),
         model_settings,
     )
+    map_config = override(LearnedMapConfig(**codes, tics_per_step=dataset.info.frame_skip), map_settings)
     metrics = read_index(args.tokenizer, kind="tokenizer")["metrics"]
     cache = Path(args.data) / "codes"
-    stage = DynamicsStage(dataset, tokenizer, config, training, cache=cache, tokenizer_metrics=metrics)
+    stage = DynamicsStage(
+        dataset,
+        tokenizer,
+        config,
+        training,
+        cache=cache,
+        tokenizer_metrics=metrics,
+        map_config=map_config if has_map else None,
+    )
     return report(args, lambda: train_dynamics(stage, training, Path(args.out), resume=args.resume))

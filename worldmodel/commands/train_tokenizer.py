@@ -55,9 +55,9 @@ def _stage(args: argparse.Namespace) -> tuple[TokenizerStage | VAEStage, Trainin
 
     dataset = EpisodeDataset(args.data)
     if args.tokenizer_kind == "vae":
-        settings, training = training_config(args, DEFAULTS, VAEConfig)
+        (settings,), training = training_config(args, DEFAULTS, VAEConfig)
         vae = override(VAEConfig(frame_size=dataset.info.frame_size), settings)
         return VAEStage(dataset, vae, training), training
-    settings, training = training_config(args, DEFAULTS, TokenizerConfig)
+    (settings,), training = training_config(args, DEFAULTS, TokenizerConfig)
     config = override(TokenizerConfig(frame_size=dataset.info.frame_size), settings)
     return TokenizerStage(dataset, config, training), training

@@ -82,16 +82,22 @@ def _train_in_processes(args: argparse.Namespace, number: int) -> int:
 
 
 def training_config(
-    args: argparse.Namespace, defaults: TrainingConfig, model: type
-) -> tuple[list[str], TrainingConfig]:
-    """Return the `--set` assignments meant for the model's config, and the training's config with the rest applied."""
-    names = {field.name for field in dataclasses.fields(model)} - {field.name for field in dataclasses.fields(defaults)}
-    for_model = [text for text in args.set if text.partition("=")[0] in names]
-    rest = [text for text in args.set if text not in for_model]
+    args: argparse.Namespace, defaults: TrainingConfig, *models: type
+) -> tuple[list[list[str]], TrainingConfig]:
+    """Return the `--set` assignments meant for each model's config, and the training's config with the rest applied.
+
+    A name that several models' configs have goes to all of them.
+    """
+    of_training = {field.name for field in dataclasses.fields(defaults)}
+    for_models: list[list[str]] = []
+    for model in models:
+        names = {field.name for field in dataclasses.fields(model)} - of_training
+        for_models.append([text for text in args.set if text.partition("=")[0] in names])
+    rest = [text for text in args.set if not any(text in texts for texts in for_models)]
     rest += [f"minutes={args.minutes}", f"seed={args.seed}"]
     if args.steps is not None:
         rest.append(f"steps={args.steps}")
-    return for_model, override(defaults, rest)
+    return for_models, override(defaults, rest)
 
 
 def report(args: argparse.Namespace, train: Callable[[], Progress]) -> int:

@@ -1,4 +1,4 @@
-"""The memory of a simulator: the keys and values of the frames in its window, and nothing older."""
+"""The KV cache: keys and values of the frames in the window, and nothing older."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from ..types import NO_ACTION
-from .belief import Memory
 
 
 class ContextCache:
@@ -18,10 +17,8 @@ class ContextCache:
 
     def __init__(self, layers: int, window: int) -> None:
         self.window = window
-        self.belief = Memory()
-        self.imagined = False  # whether the frames to come are imagined: a belief does not look at them
         self.last: Tensor | None = None  # the last frame's patches
-        self.actions: Tensor | None = None  # (b lags), the actions before the one that is told next
+        self.actions: Tensor | None = None  # (b lags), the actions before the one that comes next
         self.count = 0  # frames taken in
         self.begun: Tensor | None = None  # (b), the count at which each row began; None if all did at 0
         self._entries: list[tuple[Tensor, Tensor] | None] = [None] * layers
@@ -62,7 +59,6 @@ class ContextCache:
                 for entry in self._entries
             ]
         self.last, self.actions = pick(self.last), pick(self.actions)
-        self.belief.repeat(rows)
 
     def put(self, rows: Tensor, other: ContextCache, *, batch: int) -> None:
         """Let some of `batch` rows (m) go on from the past of `other`, which has m rows; the others keep theirs."""

@@ -13,27 +13,39 @@ from torch.nn import functional as F
 from ..config import DynamicsConfig
 from ..types import NO_ACTION
 from .cache import ContextCache
-from .layers import MLP, ActionGaze, Attention, FrozenGaze, attend, rotary_table, rotate, table
-from .motion import Motion
+from .expectation import Expectation
+from .layers import (
+    MLP,
+    ActionAttentionBias,
+    Attention,
+    FrozenActionAttentionBias,
+    attend,
+    rotary_table,
+    rotate,
+    table,
+)
+from .optical_flow import OpticalFlow
 
 
 class ContextBlock(nn.Module):
-    """One block. The action shifts and scales what enters each attention: it decides where to look."""
+    """One block. The action shifts and scales the input of the spatial attention, and may bias its scores."""
 
     slopes: Tensor
 
-    def __init__(self, config: DynamicsConfig, *, gazes: bool) -> None:
+    def __init__(self, config: DynamicsConfig, *, has_action_bias: bool) -> None:
         super().__init__()
         dim = config.context_dim
         self.window = config.window
         self.spatial = Attention(dim, config.head_dim)
         self.temporal = Attention(dim, config.head_dim)
         self.mlp = MLP(dim, config.expansion)
-        # One row an action, the last for "not told": scale and shift.
+        # One row an action, the last for "unknown": scale and shift.
         self.modulation = table(nn.Parameter(torch.zeros(len(config.action_names) + 1, 2 * dim)))
         heads = dim // config.head_dim
         actions = len(config.action_names) + 1
-        self.gaze = ActionGaze(heads=heads, actions=actions, grid=config.patch_grid) if gazes else None
+        self.action_bias = (
+            ActionAttentionBias(heads=heads, actions=actions, grid=config.patch_grid) if has_action_bias else None
+        )
         self.register_buffer("slopes", torch.linspace(0, 2, heads) ** 2, persistent=False)
 
     def forward(self, x: Tensor, actions: Tensor, rotary: Tensor, cache: ContextCache | None, layer: int) -> Tensor:
@@ -47,7 +59,7 @@ class ContextBlock(nn.Module):
     def _attend_frame(self, x: Tensor, actions: Tensor, rotary: Tensor) -> Tensor:
         """Return what each patch takes from its own frame: (b t n d) -> (b t n d)."""
         q, k, v = self.spatial.heads(x.flatten(0, 1))
-        bias = None if self.gaze is None else self.gaze(actions.flatten()).to(q.dtype)
+        bias = None if self.action_bias is None else self.action_bias(actions.flatten()).to(q.dtype)
         attended = attend(rotate(q, rotary), rotate(k, rotary), v, bias)
         return self.spatial.merge(attended).view_as(x)
 
@@ -70,7 +82,7 @@ class ContextBlock(nn.Module):
     def _bias(self, ages: Tensor) -> Tensor:
         """What is added to scores of keys so many frames old (queries keys): less for older ones.
 
-        Each head forgets at its own fixed speed (Press et al. 2022), and nothing is seen past the window.
+        Each head has its own fixed slope (ALiBi, Press et al. 2022), and nothing past the window is attended to.
         (1 heads queries keys), or (b heads queries keys) of ages (b queries keys)
         """
         ages = ages.unsqueeze(-3)
@@ -89,65 +101,67 @@ class ContextTransformer(nn.Module):
         channels = config.codes_per_patch * config.code_dim
         # A frame, the frame before it (the velocity at once), and whether there is one before it.
         self.embed = nn.Linear(2 * channels + 1, config.context_dim)
-        self.corruption = table(nn.Parameter(torch.zeros(config.context_dim)))
-        told = len(config.action_names) + 1
-        self.actions = table(nn.Parameter(0.02 * torch.randn(told, config.context_dim)))
+        self.noise = table(nn.Parameter(torch.zeros(config.context_dim)))
+        actions = len(config.action_names) + 1  # the last for "unknown"
+        self.actions = table(nn.Parameter(0.02 * torch.randn(actions, config.context_dim)))
         self.history = config.action_history - 1
-        self.past_actions = table(nn.Parameter(torch.zeros(self.history, told, config.context_dim)))
+        self.past_actions = table(nn.Parameter(torch.zeros(self.history, actions, config.context_dim)))
         self.positions = table(nn.Parameter(0.02 * torch.randn(config.num_patches, config.context_dim)))
         self.blocks = nn.ModuleList(
-            ContextBlock(config, gazes=layer < config.gaze_layers) for layer in range(config.context_layers)
+            ContextBlock(config, has_action_bias=layer < config.attention_bias_layers)
+            for layer in range(config.context_layers)
         )
-        self.motion = Motion(config)
-        self.carried = nn.Linear(config.carried, config.context_dim, bias=False)
-        nn.init.zeros_(self.carried.weight)
-        self.motion_layer = min(config.motion_layer, config.context_layers - 1)
+        self.flow = OpticalFlow(config)
+        self.from_flow = nn.Linear(config.flow_features, config.context_dim, bias=False)
+        nn.init.zeros_(self.from_flow.weight)
+        self.flow_layer = min(config.flow_layer, config.context_layers - 1)
         self.register_buffer("rotary", rotary_table(config.patch_grid, config.head_dim), persistent=False)
 
     def forward(
         self,
         patches: Tensor,
-        paintings: Tensor,
-        expected: Tensor | None,
+        images: Tensor,
         actions: Tensor,
-        corruption: Tensor,
+        noise_rates: Tensor,
+        expectation: Expectation | None = None,
         cache: ContextCache | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Return features (b t n d) of the frames that follow, and their displacements (b t 2 H W), see `Motion`.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what is known of the frames that follow: context features (b t n d) and flow features (b t n links*f).
+
+        The third result is by how much the view is displaced, (b t 2 H W); see `OpticalFlow`.
 
         Args:
             patches: (b t n c), the vectors of each patch's codes.
-            paintings: (b t 3 H W), what the codes look like.
-            expected: (b t 3 H W), the paintings of the frames that follow, as they are expected; None without a belief.
-            actions: (b t), what was done after each frame; -1 where it is not told.
-            corruption: (b), the share of the codes that are random.
+            images: (b t 3 H W), what the codes look like.
+            actions: (b t), what was done after each frame; -1 where it is unknown.
+            noise_rates: (b), the share of the codes that are random.
+            expectation: (b t), of the frames that follow; None where nothing is expected.
             cache: what earlier calls left behind; then one frame at a time, t = 1.
         """
         before = self._before(patches, cache)
         x = self.embed(torch.cat([patches, before], dim=-1))
         x = x + self.positions.to(x.dtype)
         lags = self._lags(actions, cache)
-        told = self.actions[actions] + corruption[:, None, None] * self.corruption
-        for lag, meaning in enumerate(self.past_actions):
-            told = told + meaning[lags[:, :, lag]]
-        x = x + told.to(x.dtype).unsqueeze(2)
-        carried, displacement = self.motion(
-            paintings.flatten(0, 1), lags.flatten(0, 1), None if expected is None else expected.flatten(0, 1)
-        )
-        carried, displacement = (part.unflatten(0, actions.shape) for part in (carried, displacement))
+        condition = self.actions[actions] + noise_rates[:, None, None] * self.noise
+        for lag, embedding in enumerate(self.past_actions):
+            condition = condition + embedding[lags[:, :, lag]]
+        x = x + condition.to(x.dtype).unsqueeze(2)
+        expected = None if expectation is None else Expectation(*(part.flatten(0, 1) for part in expectation))
+        flow, displacement = self.flow(images.flatten(0, 1), lags.flatten(0, 1), expected)
+        flow, displacement = (part.unflatten(0, actions.shape) for part in (flow, displacement))
         for layer, block in enumerate(self.blocks):
-            if layer == self.motion_layer:
-                x = x + self.carried(carried)
+            if layer == self.flow_layer:
+                x = x + self.from_flow(flow)
             x = block(x, actions, self.rotary, cache, layer)
         if cache is not None:
             cache.advance()
-        return torch.cat([F.rms_norm(x, x.shape[-1:]), carried.to(x.dtype)], dim=-1), displacement
+        return F.rms_norm(x, x.shape[-1:]), flow.to(x.dtype), displacement
 
     def freeze(self, dtype: torch.dtype) -> None:
-        """Do once what only training has to do for each frame: this transformer will imagine, and learn no more."""
+        """Compute once what only training has to compute for each frame; the transformer cannot be trained any more."""
         for block in self.blocks:
-            if isinstance(block.gaze, ActionGaze):
-                block.gaze = FrozenGaze(block.gaze, dtype)
+            if isinstance(block.action_bias, ActionAttentionBias):
+                block.action_bias = FrozenActionAttentionBias(block.action_bias, dtype)
 
     def _lags(self, actions: Tensor, cache: ContextCache | None) -> Tensor:
         """Return each frame's action after those before it, (b t lags+1): how fast a turn is depends on them."""

@@ -55,42 +55,40 @@ class ChainHead(nn.Module):
         self.known = nn.ModuleList(nn.Linear(j * config.code_dim, self.dim, bias=False) for j in range(1, self.links))
         self.table = table(nn.Parameter(torch.randn(config.codebook_size, self.dim) * 0.1 * self.dim**-0.5))
         self.bias = nn.Parameter(torch.zeros(config.codebook_size))
-        # What was carried along needs no thinking: a straight way from the codes that were there to those that will be.
-        self.carried = nn.Linear(config.carried_dim, self.dim, bias=False)
-        nn.init.zeros_(self.carried.weight)
-        # The feature's own prediction of all codes at once: the context transformer's own teacher.
-        self.alone = nn.Linear(config.context_dim, self.links * self.dim)
+        # A skip connection: flow features are nearly the next codes already.
+        self.from_flow = nn.Linear(config.flow_dim, self.dim, bias=False)
+        nn.init.zeros_(self.from_flow.weight)
+        # The auxiliary parallel head: all codes at once from the context, which so gets a loss of its own.
+        self.auxiliary = nn.Linear(config.context_dim, self.links * self.dim)
 
-    def forward(self, state: Tensor, carried: Tensor, vectors: Tensor) -> Tensor:
-        """Return logits (... links k) for states (... d), given the vectors of the true codes (... links c)."""
-        hidden = rearrange(self.state(state) + self.carry(carried), "... (j d) -> ... j d", j=self.links)
-        told = [torch.zeros_like(hidden[..., 0, :])]
-        told += [link(vectors[..., :j, :].flatten(-2)) for j, link in enumerate(self.known, 1)]
-        return self._logits(hidden + torch.stack(told, dim=-2))
+    def forward(self, state: Tensor, flow: Tensor, vectors: Tensor) -> Tensor:
+        """Return logits (... links k) of states (... d) and flow features, given the true vectors (... links c)."""
+        hidden = rearrange(self.state(state) + self.flow_hidden(flow), "... (j d) -> ... j d", j=self.links)
+        known = [torch.zeros_like(hidden[..., 0, :])]
+        known += [link(vectors[..., :j, :].flatten(-2)) for j, link in enumerate(self.known, 1)]
+        return self._logits(hidden + torch.stack(known, dim=-2))
 
     def step(self, hidden: Tensor, vectors: list[Tensor]) -> Tensor:
         """Return the logits (... k) of the code after those with `vectors` (... c); hidden is (... links d)."""
         j = len(vectors)
-        told = self.known[j - 1](torch.cat(vectors, dim=-1)) if j else 0.0
-        return self._logits(hidden[..., j, :] + told)
+        known = self.known[j - 1](torch.cat(vectors, dim=-1)) if j else 0.0
+        return self._logits(hidden[..., j, :] + known)
 
-    def predict_alone(self, features: Tensor) -> Tensor:
-        """Return logits (... links k) from the context's features (... d) alone, all codes at once."""
-        sizes = [self.alone.in_features, self.links * self.carried.in_features]
-        seen, carried = features[..., : sum(sizes)].split(sizes, dim=-1)
-        hidden = self.alone(seen) + self.carry(carried)
+    def auxiliary_logits(self, context: Tensor, flow: Tensor) -> Tensor:
+        """Return logits (... links k) from context (... d) and flow features (... links*f), all codes at once."""
+        hidden = self.auxiliary(context) + self.flow_hidden(flow)
         return self._logits(rearrange(hidden, "... (j d) -> ... j d", j=self.links))
 
-    def carry(self, carried: Tensor) -> Tensor:
-        """Return what was carried along (... links*c) as it is added to hidden states (... links*d), code by code."""
-        return self.carried(carried.unflatten(-1, (self.links, -1))).flatten(-2)
+    def flow_hidden(self, flow: Tensor) -> Tensor:
+        """Return what flow features (... links*f) add to hidden states (... links*d), code by code."""
+        return self.from_flow(flow.unflatten(-1, (self.links, -1))).flatten(-2)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return F.linear(F.relu(hidden).square(), self.table, self.bias)
 
 
 class CodeDecoder(nn.Module):
-    """Features (b n d) of a frame's patches -> logits of its codes, wave by wave."""
+    """Features of a frame's patches -> logits of its codes, wave by wave."""
 
     rotary: Tensor
     mask: Tensor
@@ -103,8 +101,8 @@ class CodeDecoder(nn.Module):
         self.order = order
         channels = config.codes_per_patch * config.code_dim + 1
         self.features = nn.Linear(config.context_dim, config.decoder_dim)
-        self.carried = nn.Linear(config.carried, config.decoder_dim, bias=False)
-        nn.init.zeros_(self.carried.weight)
+        self.from_flow = nn.Linear(config.flow_features, config.decoder_dim, bias=False)
+        nn.init.zeros_(self.from_flow.weight)
         self.codes = nn.Linear(order.neighbours.shape[1] * channels, config.decoder_dim, bias=False)
         self.blocks: Sequence[DecoderBlock] = nn.ModuleList(  # type: ignore[assignment]
             DecoderBlock(config) for _ in range(config.decoder_layers)
@@ -116,44 +114,45 @@ class CodeDecoder(nn.Module):
         self.register_buffer("neighbours", torch.from_numpy(order.neighbours), persistent=False)
         self.register_buffer("sequence", torch.from_numpy(order.sequence), persistent=False)
 
-    def forward(self, features: Tensor, vectors: Tensor) -> Tensor:
+    def forward(self, context: Tensor, flow: Tensor, vectors: Tensor) -> Tensor:
         """Return logits (b n links k), each given the codes of earlier waves and the earlier codes of its own patch.
 
         Args:
-            features: (b n d) of the context transformer, what was carried along among them; what follows says nothing.
+            context: (b n d), features of the context transformer.
+            flow: (b n links*f), features of the warped frame.
             vectors: (b n links c), the vectors of the frame's true codes.
         """
-        inputs, carried = self._inputs(features)
-        x = inputs + self.codes(self._known(_marked(vectors), self.neighbours))
+        x = self._inputs(context, flow) + self.codes(self._known(_marked(vectors), self.neighbours))
         for block in self.blocks:
             x = block(x, self.rotary, self.mask)
-        out: Tensor = self.head(F.rms_norm(x, x.shape[-1:]), carried, vectors)
+        out: Tensor = self.head(F.rms_norm(x, x.shape[-1:]), flow, vectors)
         return out
 
-    def _inputs(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what features (... d) say to the states (... d), and what was carried along (... c)."""
-        sizes = [self.config.context_dim, self.config.carried]
-        seen, carried = features[..., : sum(sizes)].split(sizes, dim=-1)
-        return self.features(seen) + self.carried(carried), carried
+    def _inputs(self, context: Tensor, flow: Tensor) -> Tensor:
+        """Return the states (b n d) before any code is known."""
+        states: Tensor = self.features(context) + self.from_flow(flow)
+        return states
 
     def _known(self, marked: Tensor, neighbours: Tensor) -> Tensor:
         """Return the vectors of the neighbours (m p) of some positions from marked (b n+1 c): (b m p*c)."""
         return marked[:, neighbours].flatten(2)
 
     @torch.no_grad()
-    def sample(self, features: Tensor, code_vectors: Tensor, pick: Callable[[Tensor, Tensor, int], Tensor]) -> Tensor:
+    def sample(
+        self, context: Tensor, flow: Tensor, code_vectors: Tensor, pick: Callable[[Tensor, Tensor, int], Tensor]
+    ) -> Tensor:
         """Return the codes (b n links) of a frame, sampled wave by wave.
 
         Args:
-            features: (b n d) of the context transformer, what was carried along among them; what follows says nothing.
+            context: (b n d), features of the context transformer.
+            flow: (b n links*f), features of the warped frame.
             code_vectors: (k c), the vector of each code.
             pick: chooses codes (b m) from logits (b m k), given the positions (m) and which of the patch's codes it is.
         """
-        b, n, _ = features.shape
+        b, n, _ = context.shape
         config = self.config
-        inputs, carried = self._inputs(features)
-        carried = self.head.carry(carried)
-        codes = torch.zeros(b, n, config.codes_per_patch, dtype=torch.int64, device=features.device)
+        inputs, flow_hidden = self._inputs(context, flow), self.head.flow_hidden(flow)
+        codes = torch.zeros(b, n, config.codes_per_patch, dtype=torch.int64, device=context.device)
         marked = code_vectors.new_zeros(b, n + 1, config.codes_per_patch * config.code_dim + 1)
         heads = config.decoder_dim // config.head_dim
         caches = inputs.new_empty(len(self.blocks), 2, b, heads, n, config.head_dim)
@@ -164,7 +163,7 @@ class CodeDecoder(nn.Module):
             for layer, block in enumerate(self.blocks):
                 x = block.step(x, rotary, caches[layer], bounds)
             chosen, vectors = self._sample_chain(
-                F.rms_norm(x, x.shape[-1:]), carried[:, positions], code_vectors, positions, pick
+                F.rms_norm(x, x.shape[-1:]), flow_hidden[:, positions], code_vectors, positions, pick
             )
             codes[:, positions] = chosen
             marked[:, positions] = F.pad(vectors, (0, 1), value=1.0)
@@ -173,13 +172,13 @@ class CodeDecoder(nn.Module):
     def _sample_chain(
         self,
         state: Tensor,
-        carried: Tensor,
+        flow_hidden: Tensor,
         code_vectors: Tensor,
         positions: Tensor,
         pick: Callable[[Tensor, Tensor, int], Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Return the codes (b m links) of one wave's patches and their vectors (b m links*c)."""
-        hidden = rearrange(self.head.state(state) + carried, "b m (j d) -> b m j d", j=self.head.links)
+        hidden = rearrange(self.head.state(state) + flow_hidden, "b m (j d) -> b m j d", j=self.head.links)
         codes: list[Tensor] = []
         vectors: list[Tensor] = []
         for j in range(self.head.links):

@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-GAZE_SCALE = 8.0  # the table learns in small steps what has to become differences of several units
+BIAS_SCALE = 8.0  # the table learns in small steps what has to become differences of several units
 
 
 def rotary_table(grid: int, head_dim: int) -> Tensor:
@@ -65,23 +65,21 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     """Return softmax(q k^T + bias) v of (... n c), for queries that carry their scale.
 
     On a CPU it is written out: torch's fused kernel takes several times as long for the backward pass, at a dozen keys
-    as at 256, and it has none for the bias. Of a single query, thousands of tiny products cost more than one sum.
+    as at 256, and it has none for the bias. A single query, in imagination, has no backward pass.
     """
-    if q.is_cuda:
+    if q.is_cuda or q.shape[-2] == 1:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-    single = q.shape[-2] == 1
-    scores = (q * k).sum(-1).unsqueeze(-2) if single else q @ k.transpose(-1, -2)
+    scores = q @ k.transpose(-1, -2)
     if bias is not None:
         scores = scores + bias
     weights = scores.softmax(-1).to(v.dtype)
-    return (weights.transpose(-1, -2) * v).sum(-2, keepdim=True) if single else weights @ v
+    return weights @ v
 
 
-class ActionGaze(nn.Module):
-    """Where each head looks, relative to the patch it predicts, under each action: a learned bias for each distance.
+class ActionAttentionBias(nn.Module):
+    """A learned bias of the attention scores for each action, head and relative position of two patches.
 
-    Turning left moves the whole view to the right: a table that says so directly is learnt long before queries and keys
-    are.
+    An action that moves the whole view is learnt by such a table long before it is learnt by queries and keys.
     """
 
     def __init__(self, *, heads: int, actions: int, grid: int) -> None:
@@ -93,18 +91,18 @@ class ActionGaze(nn.Module):
         """Return what to add to the scores of patch p for patch q (m heads n n), for actions (m)."""
         g = self.grid
         # Every g x g window of distances is what one patch needs; the windows run against its row and column.
-        windows = (GAZE_SCALE * self.table[actions]).unfold(2, g, 1).unfold(3, g, 1).flip(2, 3)
+        windows = (BIAS_SCALE * self.table[actions]).unfold(2, g, 1).unfold(3, g, 1).flip(2, 3)
         bias: Tensor = rearrange(windows, "m heads r c i j -> m heads (r c) (i j)")
         return bias
 
 
-class FrozenGaze(nn.Module):
+class FrozenActionAttentionBias(nn.Module):
     """The same for a table that is not trained any more: every action's bias, ready to be looked up."""
 
-    def __init__(self, gaze: ActionGaze, dtype: torch.dtype) -> None:
+    def __init__(self, bias: ActionAttentionBias, dtype: torch.dtype) -> None:
         super().__init__()
-        actions = torch.arange(len(gaze.table), device=gaze.table.device)
-        self.register_buffer("bias", gaze(actions).detach().to(dtype))
+        actions = torch.arange(len(bias.table), device=bias.table.device)
+        self.register_buffer("bias", bias(actions).detach().to(dtype))
 
     def forward(self, actions: Tensor) -> Tensor:
         """Return (m heads n n) for actions (m); -1 is the last."""

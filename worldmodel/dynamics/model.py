@@ -14,20 +14,22 @@ from torch.nn import functional as F
 from ..checkpoint import build, read
 from ..config import DynamicsConfig, from_dict
 from ..runtime import single_precision, use_bfloat16
-from ..types import NO_ACTION, Actions, ActionsBetween, Codes, FrameActions, FrameCodes
-from .belief import Belief, Memory, Outlook
+from ..types import Actions, ActionsBetween, Codes, FrameActions, FrameCodes
 from .cache import ContextCache
 from .context import ContextTransformer
 from .decoder import CodeDecoder
-from .motion import paint
+from .expectation import Expectation
+from .features import Features
+from .noise import add_context_noise, drop_actions
+from .optical_flow import render, standardised_appearance
 from .order import Order
 from .outcome import OutcomeHead, RecordedOutcomes
 from .sampling import sample
 
 IGNORED = -100  # in place of a code that is not known: cross_entropy leaves it out
-ALONE_OF = 4  # one patch in so many teaches the context transformer's own prediction at a training step
-MOTION_WEIGHT = 1.0
-LEAST_DOUBT, MOST_DOUBT = 0.02, 0.3  # what is seen from another place is hardly farther off
+AUXILIARY_SHARE = 4  # one patch in so many trains the auxiliary head at a training step
+FLOW_WEIGHT = 1.0
+NOT_WEIGHTS = ("tokenizer", "learned_map")  # what a checkpoint's config says beside the model's own
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class DynamicsLosses:
 
     total: Tensor
     nll: Tensor  # of the model
-    alone: Tensor  # of the context transformer's own prediction, all codes of a frame at once
-    motion: Tensor  # how far the warped painting is from the next: see `Motion.loss`
+    aux_nll: Tensor  # of the auxiliary parallel head: the context transformer's own prediction, all codes at once
+    flow: Tensor  # how far the warped image is from the next: see `OpticalFlow.loss`
     outcome: Tensor  # of rewards and ends: see `OutcomeHead.loss`; 0 without heads
 
 
@@ -48,7 +50,7 @@ class Dynamics(nn.Module):
     """
 
     code_vectors: Tensor
-    appearances: Tensor
+    code_appearance: Tensor
 
     def __init__(self, config: DynamicsConfig, codebook: Tensor) -> None:
         super().__init__()
@@ -60,12 +62,11 @@ class Dynamics(nn.Module):
         self.order = Order(config.order, config.patch_grid)
         self.context = ContextTransformer(config)
         self.decoder = CodeDecoder(config, self.order)
-        # It learns alone, before the rest: training/belief.py.
-        self.belief = Belief(config).requires_grad_(False) if config.pose else None
         self.outcome = OutcomeHead(config) if config.rewards else None  # last: other weights are drawn as without
         codebook = codebook.detach().float()
         self.register_buffer("code_vectors", (codebook - codebook.mean(0)) / codebook.std(0).clamp(min=1e-6))
-        self.register_buffer("appearances", torch.zeros(config.codebook_size, 3, config.cell, config.cell))
+        shape = (config.codebook_size, 3, config.code_pixels, config.code_pixels)
+        self.register_buffer("code_appearance", torch.zeros(shape))
 
     @property
     def device(self) -> torch.device:
@@ -85,159 +86,140 @@ class Dynamics(nn.Module):
         """Return the vector of each code: int64 (...) -> (... c)."""
         return F.embedding(patches, self.code_vectors)
 
-    def show(self, appearances: Tensor) -> None:
-        """Tell the model what each code looks like: the mean colours (k cell cell 3) of its place in decoded frames."""
-        colours = appearances.float().movedim(-1, 1)
-        mean, deviation = colours.mean((0, 2, 3), keepdim=True), colours.std((0, 2, 3), keepdim=True)
-        self.appearances.copy_((colours - mean) / deviation.clamp(min=1e-6))
+    def set_code_appearance(self, colours: Tensor) -> None:
+        """Set what each code looks like: the mean colours (k cell cell 3) of its place in decoded frames."""
+        self.code_appearance.copy_(standardised_appearance(colours))
 
-    def paint(self, codes: Codes) -> Tensor:
+    def render(self, codes: Codes) -> Tensor:
         """Return what codes (b t h w) look like, code by code, in standardised colours: (b t 3 H W)."""
-        return paint(codes, self.appearances)
+        return render(codes, self.code_appearance)
 
-    def features(
-        self, codes: Codes, actions: Actions, *, corruption: Tensor | None = None, seen: int | None = None,
-        outlook: Outlook | None = None, cache: ContextCache | None = None,
-    ) -> Tensor:  # fmt: skip
-        """Return what is known of the frames that follow `codes` (b t h w) under `actions` (b t): (b t n d).
+    def features(self, codes: Codes, actions: Actions, *, expectation: Expectation | None = None) -> Features:
+        """Return what is known of the frames that follow each of `codes` (b t h w) under `actions` (b t).
 
-        The belief looks at the first `seen` frames, None meaning all; with a cache, at those that are not imagined.
-        Where an outlook (b t 4), (b t) on those that follow is given, it is not asked.
+        Args:
+            codes: of the past.
+            actions: after each frame; -1 where it is unknown.
+            expectation: (b t), of the frames that follow; None where nothing is expected.
+
+        Raises:
+            ValueError: if something is expected and the model was made without (`config.expectation`).
         """
-        return self._known(codes, actions, corruption, seen, outlook, cache)[0]
+        return self._features(codes, actions, expectation=expectation)[0]
 
-    def _known(
+    def _features(
         self,
         codes: Codes,
         actions: Actions,
-        corruption: Tensor | None,
-        seen: int | None = None,
-        outlook: Outlook | None = None,
+        *,
+        noise_rates: Tensor | None = None,
+        expectation: Expectation | None = None,
         cache: ContextCache | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Features, Tensor]:
         """Return the features, and by how much the view is displaced."""
+        if expectation is not None and not self.config.expectation:
+            raise ValueError("this dynamics takes no expectation: it was made with expectation=False")
         patches = self.vectors(self.to_patches(codes)).flatten(-2)
-        if corruption is None:
-            corruption = torch.zeros(len(codes), device=codes.device)
-        paintings = self.paint(codes)
-        if cache is not None and cache.imagined:
-            seen = 0
-        if self.belief is None:
-            return self.context(patches, paintings, None, actions, corruption, cache)
-        expected, doubts = self.expect(codes, paintings, actions, seen, outlook, cache)
-        features, displacement = self.context(patches, paintings, expected, actions, corruption, cache)
-        blind = torch.arange(actions.shape[1]) >= (actions.shape[1] if seen is None else seen)
-        closely = cache is not None and cache.belief.closely
-        trust = doubts.new_tensor(self.config.trust)[(blind | closely).long()] / doubts.clamp(LEAST_DOUBT, MOST_DOUBT)
-        trust = trust.unsqueeze(-1).unsqueeze(-1)
-        cells = rearrange(
-            expected, "b t c (h p i) (w q j) -> b t (h w) (p q c i j)", p=self.config.patch, q=self.config.patch,
-            i=self.config.cell, j=self.config.cell,
-        )  # fmt: skip
-        told = torch.cat([trust * cells, trust.expand(*cells.shape[:3], 1)], dim=-1)
-        return torch.cat([features, told.to(features.dtype)], dim=-1), displacement
+        if noise_rates is None:
+            noise_rates = torch.zeros(len(codes), device=codes.device)
+        context, flow, displacement = self.context(
+            patches, self.render(codes), actions, noise_rates, expectation, cache
+        )
+        return Features(context, flow, expectation), displacement
 
-    def evidence(self, features: Tensor) -> Tensor | None:
-        """Return what to add to the logits (... links k), given features (... d); None without a belief.
+    def logit_bias(self, expectation: Expectation | None) -> Tensor | None:
+        """Return what an expectation (...) adds to the logits: (... n links k); None where nothing is expected.
 
         A code is the likelier the nearer it looks to what is expected at its place: minus the squared distance of the
-        two per pixel value, times the trust in the belief. The product of the two opinions, the transformer's and the
-        map's (a product of experts, Hinton 2002). The trust is the less, the more is doubted, and after a close look it
-        is that in imagination: both times the map is the best there is to go by.
+        two per pixel value, times the precision. The product of two experts, the transformer's opinion and the outside
+        model's (Hinton 2002).
         """
-        if self.belief is None:
+        if expectation is None:
             return None
-        looks = self.appearances.flatten(1)
-        told = features[..., -(self.config.codes_per_patch * looks.shape[1] + 1) :].float()
-        cells, trust = told[..., :-1].unflatten(-1, (self.config.codes_per_patch, -1)), told[..., -1:].unsqueeze(-1)
-        with single_precision(features.device):
-            return (2 * cells @ looks.T - trust * looks.square().sum(1)) / looks.shape[1]
+        config, looks = self.config, self.code_appearance.flatten(1)
+        cells = rearrange(
+            expectation.image, "... c (h p i) (w q j) -> ... (h w) (p q) (c i j)", p=config.patch, q=config.patch,
+            i=config.code_pixels, j=config.code_pixels,
+        )  # fmt: skip
+        precision = expectation.precision[..., None, None, None].float()
+        with single_precision(looks.device):
+            weighted = precision * cells.float()
+            return (2 * weighted @ looks.T - precision * looks.square().sum(1)) / looks.shape[1]
 
-    @torch.compiler.disable
-    @torch.no_grad()
-    def expect(
-        self, codes: Codes, paintings: Tensor, actions: Actions, seen: int | None = None,
-        outlook: Outlook | None = None, cache: ContextCache | None = None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Return the paintings (b t 3 H W) that are expected to follow `codes` (b t h w), and the doubts of each (b t).
-
-        See `features`; `paintings` (b t 3 H W) are of `codes`.
-        """
-        assert self.belief is not None
-        if outlook is None:
-            memory = Memory() if cache is None else cache.belief
-            outlook = self.belief.follow(self.vectors(codes), paintings, actions, memory, seen=seen)
-        return self.belief.paint(outlook.views), outlook.doubts
-
-    def logits(self, features: Tensor, codes: Codes) -> Tensor:
+    def logits(self, features: Features, codes: Codes) -> Tensor:
         """Return logits (b t h w k) of frames `codes` (b t h w), each code given those before it in the order."""
         b, t = codes.shape[:2]
-        vectors = self.vectors(self.to_patches(codes))
-        logits = self._weighed(self.decoder(features.flatten(0, 1), vectors.flatten(0, 1)), features.flatten(0, 1))
+        logits = self._patch_logits(features.flatten(), self.to_patches(codes).flatten(0, 1))
         p, grid = self.config.patch, self.config.patch_grid
         return rearrange(logits, "(b t) (h w) (i j) k -> b t (h i) (w j) k", b=b, t=t, h=grid, w=grid, i=p, j=p)
 
-    def _weighed(self, logits: Tensor, features: Tensor) -> Tensor:
-        """Return logits (... links k) with the evidence of features (... d)."""
-        evidence = self.evidence(features)
-        return logits if evidence is None else logits.float() + evidence
+    def _patch_logits(self, features: Features, patches: Tensor) -> Tensor:
+        """Return logits (m n links k) of m frames with codes `patches` (m n links)."""
+        logits: Tensor = self.decoder(features.context, features.flow, self.vectors(patches))
+        bias = self.logit_bias(features.expectation)
+        return logits if bias is None else logits.float() + bias
 
     def loss(
         self,
         codes: Codes,
         actions: ActionsBetween,
-        past: Codes | None = None,
-        seen: int | None = None,
-        outlook: Outlook | None = None,
         *,
+        past: Codes | None = None,
+        expectation: Expectation | None = None,
         generator: torch.Generator,
         outcomes: RecordedOutcomes | None = None,
     ) -> DynamicsLosses:
         """Return the losses of predicting each frame of `codes` (b t h w) but the first, under `actions` (b t-1).
 
-        They are predicted from `past` (b t-1 h w), the frames themselves if None, of which the belief looks at the
-        first `seen`, all if None, unless there is an outlook on them (b t-1 4), (b t-1). In training mode, a share of
-        the past's codes is replaced by random ones and some clips lose their actions (`generator`, on the CPU,
-        decides); the codes to be predicted are always the real ones. With `outcomes` of the actions, the heads learn
-        as well, and codes of frames that the game did not show teach nothing.
+        In training mode, a share of the past's codes is replaced by random ones (context noise) and some clips lose
+        their actions (action dropout); the codes to be predicted are always the real ones.
+
+        Args:
+            codes: real clips.
+            actions: between the frames.
+            past: (b t-1 h w), from which they are predicted; the frames themselves if None.
+            expectation: (b t-1), of each frame but the first; None where nothing is expected.
+            generator: decides what is noise and what is dropped, on the CPU.
+            outcomes: (b t-1), of the actions: the heads learn as well, and frames that the game did not show teach
+                nothing.
         """
-        past, corruption = codes[:, :-1] if past is None else past, None
+        past, noise_rates = codes[:, :-1] if past is None else past, None
+        config = self.config
         if self.training:
-            past, corruption = corrupt(past, self.config, generator)
-            actions = forget(actions, self.config, generator)
-        features, displacement = self._known(past, actions, corruption, seen, outlook)
+            past, noise_rates = add_context_noise(
+                past, codebook_size=config.codebook_size, max_rate=config.max_context_noise, generator=generator
+            )
+            actions = drop_actions(actions, rate=config.action_dropout, generator=generator)
+        features, displacement = self._features(past, actions, noise_rates=noise_rates, expectation=expectation)
         patches = self.to_patches(codes[:, 1:])
-        logits = self.decoder(features.flatten(0, 1), self.vectors(patches).flatten(0, 1))
-        logits = self._weighed(logits, features.flatten(0, 1))
+        logits = self._patch_logits(features.flatten(), patches.flatten(0, 1))
         if outcomes is not None:
             patches = patches.masked_fill(~outcomes.shown[..., None, None], IGNORED)
         nll = _nats(logits, patches)
-        shown = torch.arange(self.config.num_patches)
+        shown = torch.arange(config.num_patches)
         if self.training:  # a sample of the patches teaches as well, and the logits of all are a tenth of a step
-            shown = torch.randperm(self.config.num_patches, generator=generator)[: self.config.num_patches // ALONE_OF]
+            shown = torch.randperm(config.num_patches, generator=generator)[: config.num_patches // AUXILIARY_SHARE]
         shown = shown.to(codes.device)
-        alone = _nats(self.decoder.head.predict_alone(features[:, :, shown]), patches[:, :, shown])
-        motion = self._motion_loss(displacement, codes, outcomes)
-        outcome = self._outcome_loss(features[..., : self.config.context_dim], outcomes)
-        total = nll + alone + MOTION_WEIGHT * motion + outcome
-        return DynamicsLosses(total, nll.detach(), alone.detach(), motion.detach(), outcome.detach())
+        auxiliary = self.decoder.head.auxiliary_logits(features.context[:, :, shown], features.flow[:, :, shown])
+        aux_nll = _nats(auxiliary, patches[:, :, shown])
+        flow = self._flow_loss(displacement, codes, outcomes)
+        outcome = self._outcome_loss(features.context, outcomes)
+        total = nll + aux_nll + FLOW_WEIGHT * flow + outcome
+        return DynamicsLosses(total, nll.detach(), aux_nll.detach(), flow.detach(), outcome.detach())
 
-    def _outcome_loss(self, features: Tensor, outcomes: RecordedOutcomes | None) -> Tensor:
+    def _outcome_loss(self, context: Tensor, outcomes: RecordedOutcomes | None) -> Tensor:
         if self.outcome is None or outcomes is None:
-            return features.new_zeros(())
-        return self.outcome.loss(features, outcomes)
+            return context.new_zeros(())
+        return self.outcome.loss(context, outcomes)
 
-    def _motion_loss(self, displacement: Tensor, codes: Codes, outcomes: RecordedOutcomes | None) -> Tensor:
+    def _flow_loss(self, displacement: Tensor, codes: Codes, outcomes: RecordedOutcomes | None) -> Tensor:
         """Return how badly displacements (b t-1 2 H W) explain codes (b t h w)."""
-        paintings = self.paint(codes)
-        before, after, moved = (
-            paintings[:, :-1].flatten(0, 1),
-            paintings[:, 1:].flatten(0, 1),
-            displacement.flatten(0, 1),
-        )
+        images = self.render(codes)
+        parts = [part.flatten(0, 1) for part in (images[:, :-1], images[:, 1:], displacement)]
         if outcomes is not None:
-            before, after, moved = (part[outcomes.shown.flatten()] for part in (before, after, moved))
-        return self.context.motion.loss(moved, before, after)
+            parts = [part[outcomes.shown.flatten()] for part in parts]
+        before, after, moved = parts
+        return self.context.flow.loss(moved, before, after)
 
     forward = loss  # the name by which torch's wrappers for several processes call it
 
@@ -246,46 +228,44 @@ class Dynamics(nn.Module):
         copied = copy.deepcopy(self).eval().requires_grad_(False)
         dtype = torch.bfloat16 if use_bfloat16(precision, self.device) else torch.float32
         copied.context.freeze(dtype)
-        exact: set[nn.Module] = set()
-        if copied.belief is not None:
-            field = copied.belief.field
-            exact = {*copied.belief.ego_motion.modules(), *field.sway.modules(), field.higher}
-            field.explore()
         for module in copied.modules():
-            if isinstance(module, nn.Linear | nn.Conv1d) and module not in exact:
+            if isinstance(module, nn.Linear):
                 module.to(dtype)
         return copied
 
     def new_cache(self) -> ContextCache:
-        """Return the memory of a world that has seen nothing yet."""
+        """Return the cache of a world before its first frame."""
         return ContextCache(self.config.context_layers, self.config.window)
 
     @torch.no_grad()
-    def sample_frame(self, features: Tensor, *, noise: Tensor, temperature: float = 1.0, top_k: int = 0) -> FrameCodes:
-        """Return the next frame's codes (b h w), drawn wave by wave from features (b n d).
+    def sample_frame(
+        self, features: Features, *, noise: Tensor, temperature: float = 1.0, top_k: int = 0
+    ) -> FrameCodes:
+        """Return the next frame's codes (b h w), drawn wave by wave from its features (b).
 
         `noise` is standard Gumbel, (b n links k): with the same noise the codes do not depend on how they are computed.
         """
-
-        evidence = self.evidence(features)
+        bias = self.logit_bias(features.expectation)
 
         def pick(logits: Tensor, positions: Tensor, link: int) -> Tensor:
-            if evidence is not None:
-                logits = logits.float() + evidence[:, positions, link]
+            if bias is not None:
+                logits = logits.float() + bias[:, positions, link]
             return sample(logits, noise[:, positions, link], temperature=temperature, top_k=top_k)
 
-        return self.from_patches(self.decoder.sample(features, self.code_vectors, pick))
+        return self.from_patches(self.decoder.sample(features.context, features.flow, self.code_vectors, pick))
 
     @torch.no_grad()
     def observe(
-        self, codes: FrameCodes, actions: FrameActions, cache: ContextCache, outlook: Outlook | None = None
-    ) -> Tensor:
-        """Take in one frame (b h w) and the action that follows it (b); return features (b n d) of the next frame.
+        self, codes: FrameCodes, actions: FrameActions, cache: ContextCache, expectation: Expectation | None = None
+    ) -> Features:
+        """Take in one frame (b h w) and the action that follows it (b); return the features (b) of the next frame.
 
-        An outlook (b 4), (b) on it may be known.
+        The expectation (b), if any, is of that next frame.
         """
-        known = None if outlook is None else Outlook(*(part.unsqueeze(1) for part in outlook))
-        return self.features(codes.unsqueeze(1), actions.unsqueeze(1), outlook=known, cache=cache).squeeze(1)
+        if expectation is not None:
+            expectation = expectation.map(lambda part: part.unsqueeze(1))
+        features, _ = self._features(codes.unsqueeze(1), actions.unsqueeze(1), expectation=expectation, cache=cache)
+        return features[:, 0]
 
     @classmethod
     def from_pretrained(cls, directory: str | os.PathLike[str]) -> Dynamics:
@@ -295,24 +275,10 @@ class Dynamics(nn.Module):
             ValueError: if it is missing, damaged, or another model's.
         """
         checkpoint = read(directory, kind="dynamics")
-        values = {name: value for name, value in checkpoint.config.items() if name != "tokenizer"}
+        values = {name: value for name, value in checkpoint.config.items() if name not in NOT_WEIGHTS}
         config = from_dict(DynamicsConfig, values)
         dynamics = build(lambda: cls(config, torch.zeros(config.codebook_size, config.code_dim)), checkpoint, directory)
         return dynamics.eval().requires_grad_(False)
-
-
-def corrupt(codes: Codes, config: DynamicsConfig, generator: torch.Generator) -> tuple[Codes, Tensor]:
-    """Return codes with random ones among them, at a rate drawn for each clip, and the rates (b)."""
-    rate = torch.rand(len(codes), generator=generator) * config.max_corruption
-    hit = torch.rand(codes.shape, generator=generator) < rate[:, None, None, None]
-    random = torch.randint(config.codebook_size, codes.shape, generator=generator)
-    return torch.where(hit.to(codes.device), random.to(codes.device), codes), rate.to(codes.device)
-
-
-def forget(actions: ActionsBetween, config: DynamicsConfig, generator: torch.Generator) -> ActionsBetween:
-    """Return actions (b t-1), those of some clips not told."""
-    forgotten = torch.rand(len(actions), generator=generator) < config.action_dropout
-    return actions.masked_fill(forgotten.to(actions.device).unsqueeze(1), NO_ACTION)
 
 
 def _nats(logits: Tensor, codes: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ class Library:
             raise ValueError(f"no checkpoint named {name!r} (there are: {', '.join(self.names)})")
         if name not in self._loaded:
             simulator = Simulator.from_pretrained(self._directories[name])
-            choose_threads(simulator.rehearse)
+            choose_threads(simulator.warm_up)
             self._loaded[name] = self._with_starts(name, simulator)
         return self._loaded[name]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import TrainingConfig
-from ..dynamics.belief import Outlook
+from ..dynamics.expectation import Expectation
 from ..dynamics.model import Dynamics
 from ..roofline import count_flops, now, product_speed
 from ..runtime import autocast, use_bfloat16
@@ -35,17 +35,17 @@ def random_clips(model: Dynamics | Tokenizer, batch: int, clip: int, *, generato
     codes = torch.randint(config.codebook_size, (batch, clip, *[config.code_grid] * 2), generator=generator)
     actions = torch.randint(len(config.action_names), (batch, clip - 1), generator=generator)
     clips = {"codes": codes, "actions": actions, "generator": generator}
-    if model.belief is not None:  # the recordings say from where frames are seen
-        views = torch.rand(batch, clip - 1, 4, generator=generator) - 0.5
-        clips["outlook"] = Outlook(views, torch.ones(batch, clip - 1))
+    if config.expectation:
+        size = config.code_grid * config.code_pixels
+        image = torch.randn(batch, clip - 1, 3, size, size, generator=generator)
+        clips["expectation"] = Expectation(image, torch.ones(batch, clip - 1))
     return clips
 
 
 def frame_flops(model: Dynamics | Tokenizer, clip: int) -> float:
     """Return the FLOPs of the forward and the backward pass for each frame of clips of `clip` frames.
 
-    Of what a belief paints all blocks count as both wall and plane. The model itself is left alone, and so are the
-    generators of randomness.
+    What makes an expectation does not count. The model itself is left alone, and so are the generators of randomness.
     """
     probe = copy.deepcopy(model)
     if isinstance(probe, Tokenizer):  # it looks at values, so one frame is really computed; no codebook moves in `eval`
@@ -108,8 +108,8 @@ class Steps:
 
 def _to(device: torch.device, inputs: dict[str, Any]) -> dict[str, Any]:
     def move(value: Any) -> Any:
-        if isinstance(value, Outlook):
-            return Outlook(*(part.to(device) for part in value))
+        if isinstance(value, Expectation):
+            return Expectation(*(part.to(device) for part in value))
         return value.to(device) if isinstance(value, Tensor) else value
 
     return {name: move(value) for name, value in inputs.items()}

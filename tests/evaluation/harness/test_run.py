@@ -7,12 +7,12 @@ import json
 import sys
 import types
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.worlds import record_toy, save_simulator
-from worldmodel.evaluation.harness import run
+from worldmodel.evaluation.answers import Answer, Claim, Curve, Picture, Scalar, Series
+from worldmodel.evaluation.harness import provenance, run
 from worldmodel.evaluation.harness.run import Listener, evaluate
 from worldmodel.evaluation.harness.subject import Subject
 from worldmodel.index import write_index
@@ -20,20 +20,22 @@ from worldmodel.rollouts import EpisodeDataset
 from worldmodel.simulator import Simulator
 from worldmodel.types import Report
 
+ANSWER = Answer(scalars={"number": Scalar(1.5)})
+NUMBER = {"scalars": {"number": 1.5}}
+
 
 class Part(types.ModuleType):
-    """A part that counts how often it is asked."""
+    """A question that counts how often it is asked."""
 
-    def __init__(self, name: str, file: Path, answer: dict[str, Any]) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__(f"worldmodel.evaluation.questions.{name}")
-        self.__file__ = str(file)
-        self.asked, self.answer = 0, answer
+        self.asked, self.answer, self.error = 0, ANSWER, ""
 
-    def measure(self, subject: Subject, report: Report) -> dict[str, Any]:
+    def measure(self, subject: Subject, report: Report) -> Answer:
         self.asked += 1
         report(1, 1)
-        if "error" in self.answer:
-            raise ValueError(self.answer["error"])
+        if self.error:
+            raise ValueError(self.error)
         return self.answer
 
 
@@ -53,15 +55,13 @@ def subject(checkpoint: Path, data: Path) -> Subject:
 
 
 @pytest.fixture
-def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Part]:
-    """Two parts in place of all others."""
+def parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Part]:
+    """Two questions in place of all others."""
     found = {}
     for name in ("first", "second"):
-        file = tmp_path / f"{name}.py"
-        file.write_text(f'"""{name}?"""\n')
-        found[name] = Part(name, file, {"number": 1.5})
+        found[name] = Part(name)
         monkeypatch.setitem(sys.modules, found[name].__name__, found[name])
-    monkeypatch.setattr(run, "PARTS", {name: name for name in found})
+    monkeypatch.setattr(run, "QUESTIONS", {name: name for name in found})
     monkeypatch.setattr(run, "PICTURES", {})
     return found
 
@@ -72,13 +72,13 @@ def asked(parts: dict[str, Part]) -> tuple[int, int]:
 
 def test_an_answer_is_not_asked_for_twice(parts: dict[str, Part], subject: Subject, checkpoint: Path) -> None:
     """The same question of the same subject is answered from the disk, and the numbers are the same."""
-    first = evaluate(subject, checkpoint, Path("out"), parts=["first", "second"])
+    first = evaluate(subject, checkpoint, Path("out"), questions=["first", "second"])
     recording: list[str] = []
     listener = Listener(on_answer=lambda part, answer: recording.append(part))
-    again = evaluate(subject, checkpoint, Path("out"), parts=["first", "second"], listener=listener)
+    again = evaluate(subject, checkpoint, Path("out"), questions=["first", "second"], listener=listener)
     assert asked(parts) == (1, 1)
     assert recording == ["first", "second"]
-    assert first.metrics["parts"] == again.metrics["parts"] == {"first": {"number": 1.5}, "second": {"number": 1.5}}
+    assert first.metrics["answers"] == again.metrics["answers"] == dict.fromkeys(("first", "second"), NUMBER)
     assert json.loads(Path("out/metrics.json").read_text()) == again.metrics
 
 
@@ -90,41 +90,35 @@ def test_an_answer_is_kept_before_the_next_question(parts: dict[str, Part], subj
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(subject, checkpoint, Path("out"), parts=["first", "second"], listener=Listener(on_progress=interrupt))
-    outcome = evaluate(subject, checkpoint, Path("out"), parts=["first", "second"])
+        evaluate(
+            subject, checkpoint, Path("out"), questions=["first", "second"], listener=Listener(on_progress=interrupt)
+        )
+    outcome = evaluate(subject, checkpoint, Path("out"), questions=["first", "second"])
     assert asked(parts) == (1, 1)
-    assert list(outcome.metrics["parts"]) == ["first", "second"]
+    assert list(outcome.metrics["answers"]) == ["first", "second"]
 
 
 def test_another_subject_is_asked_anew(parts: dict[str, Part], subject: Subject, checkpoint: Path) -> None:
-    """Other settings, or other source of a part, make another answer; a damaged one counts as none."""
+    """Other settings make another answer; a damaged one counts as none."""
     out = Path("out")
-    evaluate(subject, checkpoint, out, parts=["first"])
-    evaluate(dataclasses.replace(subject, seed=1), checkpoint, out, parts=["first"])
+    evaluate(subject, checkpoint, out, questions=["first"])
+    evaluate(dataclasses.replace(subject, seed=1), checkpoint, out, questions=["first"])
     assert asked(parts) == (2, 0)
-    evaluate(dataclasses.replace(subject, quick=True), checkpoint, out, parts=["first"])
+    evaluate(dataclasses.replace(subject, quick=True), checkpoint, out, questions=["first"])
     assert asked(parts) == (3, 0)
-    Path(str(parts["first"].__file__)).write_text('"""first, differently?"""\n')
-    evaluate(dataclasses.replace(subject, quick=True), checkpoint, out, parts=["first"])
+    (out / "answers" / "first.json").write_text("{")
+    evaluate(dataclasses.replace(subject, quick=True), checkpoint, out, questions=["first"])
     assert asked(parts) == (4, 0)
-    (out / "parts" / "first.json").write_text("{")
-    evaluate(dataclasses.replace(subject, quick=True), checkpoint, out, parts=["first"])
-    assert asked(parts) == (5, 0)
 
 
-def test_what_a_part_imports_is_part_of_it(parts: dict[str, Part], subject: Subject, checkpoint: Path) -> None:
-    """A change two imports away asks the part anew, and one in a file that it does not import does not."""
-    file = Path(str(parts["first"].__file__))
-    file.write_text('"""First?"""\nfrom .near import x\n')
-    file.with_name("near.py").write_text("from .far import x\nfrom .first import y\n")
-    file.with_name("far.py").write_text("x = 1\n")
-    file.with_name("other.py").write_text("x = 1\n")
-    for name, count in (("far", 2), ("other", 2), ("near", 3)):
-        evaluate(subject, checkpoint, Path("out"), parts=["first"])
-        with file.with_name(f"{name}.py").open("a") as stream:
-            stream.write("# changed\n")
-        evaluate(subject, checkpoint, Path("out"), parts=["first"])
-        assert asked(parts) == (count, 0), name
+def test_another_package_is_asked_anew(
+    parts: dict[str, Part], subject: Subject, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change anywhere in the package, the dynamics' included, makes another answer: old numbers never come back."""
+    evaluate(subject, checkpoint, Path("out"), questions=["first"])
+    monkeypatch.setattr(provenance, "source", lambda: "another dynamics")
+    evaluate(subject, checkpoint, Path("out"), questions=["first"])
+    assert asked(parts) == (2, 0)
 
 
 def test_another_checkpoint_and_other_data_are_asked_anew(
@@ -136,81 +130,74 @@ def test_another_checkpoint_and_other_data_are_asked_anew(
     (other / "tokenizer").mkdir(parents=True)
     (other / "tokenizer" / "config.json").write_bytes((checkpoint / "tokenizer" / "config.json").read_bytes())
     (other / "config.json").write_text(json.dumps(index))
-    evaluate(subject, checkpoint, Path("out"), parts=["first"])
-    evaluate(subject, other, Path("out"), parts=["first"])
+    evaluate(subject, checkpoint, Path("out"), questions=["first"])
+    evaluate(subject, other, Path("out"), questions=["first"])
     assert asked(parts) == (1, 0)
     name = next(iter(index["files"]))
     write_index(other, index | {"files": {name: "0" * 64}})
-    evaluate(subject, other, Path("out"), parts=["first"])
+    evaluate(subject, other, Path("out"), questions=["first"])
     assert asked(parts) == (2, 0)
     recorded = EpisodeDataset(record_toy(tmp_path / "d", episodes=2))
-    evaluate(dataclasses.replace(subject, dataset=recorded), other, Path("out"), parts=["first"])
+    evaluate(dataclasses.replace(subject, dataset=recorded), other, Path("out"), questions=["first"])
     assert asked(parts) == (3, 0)
 
 
 def test_asking_one_keeps_the_others(parts: dict[str, Part], subject: Subject, checkpoint: Path) -> None:
     """`--only` asks what it names; the numbers of the parts that were asked before stay in metrics.json."""
-    evaluate(subject, checkpoint, Path("out"), parts=["first"])
-    outcome = evaluate(subject, checkpoint, Path("out"), parts=["second"])
+    evaluate(subject, checkpoint, Path("out"), questions=["first"])
+    outcome = evaluate(subject, checkpoint, Path("out"), questions=["second"])
     assert asked(parts) == (1, 1)
-    assert list(outcome.metrics["parts"]) == ["first", "second"]
-    with pytest.raises(ValueError, match="no part named 'third'"):
-        evaluate(subject, checkpoint, Path("out"), parts=["third"])
+    assert list(outcome.metrics["answers"]) == ["first", "second"]
+    with pytest.raises(ValueError, match="no question named 'third'"):
+        evaluate(subject, checkpoint, Path("out"), questions=["third"])
 
 
 def test_a_part_that_fails_does_not_stop_the_others(parts: dict[str, Part], subject: Subject, checkpoint: Path) -> None:
     """Its reason is in the metrics, it has no numbers there, and it is asked again the next time."""
-    parts["first"].answer = {"error": "no engine"}
+    parts["first"].error = "no engine"
     failed: list[str] = []
     listener = Listener(on_failure=lambda part, error: failed.append(f"{part}: {error}"))
-    outcome = evaluate(subject, checkpoint, Path("out"), parts=["first", "second"], listener=listener)
+    outcome = evaluate(subject, checkpoint, Path("out"), questions=["first", "second"], listener=listener)
     assert failed == ["first: no engine"]
     assert outcome.metrics["failures"] == {"first": "no engine"}
-    assert list(outcome.metrics["parts"]) == ["second"]
-    parts["first"].answer = {"number": 2.0}
-    outcome = evaluate(subject, checkpoint, Path("out"), parts=["first", "second"])
+    assert list(outcome.metrics["answers"]) == ["second"]
+    parts["first"].error = ""
+    outcome = evaluate(subject, checkpoint, Path("out"), questions=["first", "second"])
     assert asked(parts) == (2, 1)
     assert outcome.metrics["failures"] == {}
 
 
 def test_the_verdict(parts: dict[str, Part], subject: Subject, checkpoint: Path) -> None:
     """A claim that does not hold makes the numbers insane; recordings of the training split are warned of."""
-    row = {"claim": "real is nearer", "holds": True, "figures": {}}
-    parts["first"].answer = {"sanity": [row]}
-    outcome = evaluate(subject, checkpoint, Path("out"), parts=["first"])
+    claim = Claim(text="real is nearer", holds=True)
+    parts["first"].answer = Answer(claims=(claim,))
+    outcome = evaluate(subject, checkpoint, Path("out"), questions=["first"])
     assert outcome.metrics["sane"] is True
     assert "train" in outcome.metrics["warnings"][0]
-    parts["second"].answer = {"sanity": [row, row | {"holds": False}]}
-    outcome = evaluate(subject, checkpoint, Path("out"), parts=["second"])
+    parts["second"].answer = Answer(claims=(claim, dataclasses.replace(claim, holds=False)))
+    outcome = evaluate(subject, checkpoint, Path("out"), questions=["second"])
     assert outcome.metrics["sane"] is False
-    assert outcome.metrics["broken_claims"] == [{"part": "second", **row, "holds": False}]
+    assert outcome.metrics["broken_claims"] == [{"question": "second", "text": "real is nearer", "figures": {}}]
 
 
-def test_numbers_are_short_and_their_lists_one_line(parts: dict[str, Part], subject: Subject, checkpoint: Path) -> None:
-    """Six digits, a list of numbers in a line, and texts with brackets untouched."""
-    parts["first"].answer = {"psnr": [1 / 3, 2.0], "count": 1234567, "name": "[ a,\n  b ]"}
-    metrics = evaluate(subject, checkpoint, Path("out"), parts=["first"]).metrics
-    assert metrics["parts"]["first"] == {"psnr": [0.333333, 2.0], "count": 1234567, "name": "[ a,\n  b ]"}
+def test_lists_of_numbers_are_one_line(parts: dict[str, Part], subject: Subject, checkpoint: Path) -> None:
+    """A list of numbers is a line, and texts with brackets are untouched."""
+    name = {"name": Scalar("[ a,\n  b ]")}
+    parts["first"].answer = Answer(series={"psnr": Series("x", (1, 2), {"model": Curve((1.5, 2.0))})}, scalars=name)
+    metrics = evaluate(subject, checkpoint, Path("out"), questions=["first"]).metrics
     text = Path("out/metrics.json").read_text()
-    assert "[ 0.333333, 2.0 ]" in text
+    assert '"model": [ 1.5, 2.0 ]' in text
     assert json.loads(text) == metrics
-
-
-def test_what_is_no_number_is_our_own_mistake(parts: dict[str, Part], subject: Subject, checkpoint: Path) -> None:
-    """NaN is never written, and the place where it arose is named."""
-    parts["first"].answer = {"psnr": {"model": [1.0, float("nan")]}}
-    with pytest.raises(AssertionError, match="/psnr/model/1"):
-        evaluate(subject, checkpoint, Path("out"), parts=["first"])
-    assert not Path("out/metrics.json").exists()
+    assert metrics["answers"]["first"]["scalars"]["name"] == "[ a,\n  b ]"
 
 
 def test_metrics_say_where_they_come_from(parts: dict[str, Part], subject: Subject, checkpoint: Path) -> None:
     """Who was asked, about what, how, by which code and on which machine; pictures are no numbers."""
-    parts["first"].answer = {"grid": {"png": "abc"}, "number": 1}
-    outcome = evaluate(subject, checkpoint, Path("out"), parts=["first"])
+    parts["first"].answer = Answer(pictures={"grid": Picture(png="abc")}, scalars={"number": Scalar(1)})
+    outcome = evaluate(subject, checkpoint, Path("out"), questions=["first"])
     metrics = outcome.metrics
-    assert outcome.pictures == {"first": {"grid": {"png": "abc"}}}
-    assert metrics["parts"] == {"first": {"number": 1}}
+    assert outcome.answers == {"first": parts["first"].answer}
+    assert metrics["answers"] == {"first": {"scalars": {"number": 1}}}
     assert metrics["checkpoint"]["tokenizer"] == subject.simulator.tokenizer.fingerprint()
     assert metrics["checkpoint"]["parameters"]["dynamics"] > metrics["checkpoint"]["parameters"]["tokenizer"] > 1000
     assert metrics["data"]["fingerprint"] == subject.dataset.fingerprint
@@ -219,3 +206,5 @@ def test_metrics_say_where_they_come_from(parts: dict[str, Part], subject: Subje
     assert metrics["hardware"]["cores"] >= 1
     assert metrics["hardware"]["processor"]
     assert metrics["runs"]["first"]["seconds"] >= 0
+    assert metrics["runs"]["first"]["cpu_seconds"] >= 0
+    assert metrics["checkpoint"]["bytes"] > 1000

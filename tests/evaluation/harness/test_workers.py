@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from tests.worlds import record_toy, save_simulator
+from worldmodel.evaluation.answers import Answer, Scalar
 from worldmodel.evaluation.harness import run
-from worldmodel.evaluation.harness.run import Answer, AskError, Listener, Question, evaluate
+from worldmodel.evaluation.harness.run import AskError, Kept, Listener, Question, evaluate
 from worldmodel.evaluation.harness.subject import Subject
 from worldmodel.evaluation.harness.workers import Workers, _environment
 from worldmodel.rollouts import EpisodeDataset
@@ -34,28 +35,31 @@ def make_subject(checkpoint: Path, data: Path) -> Subject:
 def test_two_processes_give_the_answers_of_one(tmp_path: Path) -> None:
     """Bit for bit, pictures too; each part tells how it goes, and the metrics have them in the usual order."""
     checkpoint, data = save_simulator(tmp_path / "c"), record_toy(tmp_path / "d")
-    subject, parts = make_subject(checkpoint, data), ["tokenizer", "likelihood"]
+    subject, questions = make_subject(checkpoint, data), ["tokenizer", "likelihood"]
     told: list[str] = []
-    listener = Listener(on_progress=lambda part, done, total: told.append(part))
+    listener = Listener(on_progress=lambda name, done, total: told.append(name))
     workers = Workers(partial(make_subject, checkpoint, data), 2)
-    together = evaluate(subject, checkpoint, Path("two"), parts=parts, listener=listener, workers=workers)
-    alone = evaluate(subject, checkpoint, Path("one"), parts=parts)
+    together = evaluate(subject, checkpoint, Path("two"), questions=questions, listener=listener, workers=workers)
+    alone = evaluate(subject, checkpoint, Path("one"), questions=questions)
     assert together.metrics["failures"] == alone.metrics["failures"] == {}
-    assert json.dumps(together.metrics["parts"]) == json.dumps(alone.metrics["parts"])
-    assert together.pictures == alone.pictures
-    assert list(together.metrics["parts"]) == parts
-    assert set(told) == {*parts, "strips"}
+    assert json.dumps(together.metrics["answers"]) == json.dumps(alone.metrics["answers"])
+    assert together.answers == alone.answers
+    assert list(together.metrics["answers"]) == questions
+    assert set(told) == {*questions, "strips"}
+
+
+ANSWER = Answer(scalars={"number": Scalar(1.5)})
 
 
 def pretend() -> Any:
     """In a process of the workers: parts that fail, die or answer, in place of all others."""
-    if "fails" not in run.PARTS:
-        measures = {"answers": lambda: {"number": 1.5}, "fails": _fail, "dies": lambda: os.kill(os.getpid(), 9)}
+    if "fails" not in run.QUESTIONS:
+        measures = {"answers": lambda: ANSWER, "fails": _fail, "dies": lambda: os.kill(os.getpid(), 9)}
         for name, measure in measures.items():
-            module = types.ModuleType(f"worldmodel.evaluation.{name}")
+            module = types.ModuleType(f"worldmodel.evaluation.questions.{name}")
             module.measure = lambda subject, report, measure=measure: measure()  # type: ignore[attr-defined]
             sys.modules[module.__name__] = module
-        run.PARTS.update({name: name for name in (*measures, "answers too")}, **{"answers too": "answers"})
+        run.QUESTIONS.update({name: name for name in (*measures, "answers too")}, **{"answers too": "answers"})
 
 
 def _fail() -> None:
@@ -66,16 +70,16 @@ def _fail() -> None:
 def test_what_goes_wrong_in_a_part_is_its_own(tmp_path: Path) -> None:
     """A part that cannot be asked, and one that takes its process along, are said; the others answer."""
     questions = [
-        Question(part=part, key="k", file=tmp_path / f"{part}.json")
-        for part in ("dies", "fails", "answers", "answers too")
+        Question(name=name, key="k", file=tmp_path / f"{name}.json")
+        for name in ("dies", "fails", "answers", "answers too")
     ]
-    found = {question.part: answer for question, answer in Workers(pretend, 1).ask(questions, lambda *_: None)}
+    found = {question.name: answer for question, answer in Workers(pretend, 1).ask(questions, lambda *_: None)}
     assert str(found["dies"]) == "the process that asked it was killed by SIGKILL"
     assert str(found["fails"]) == "no engine"
-    for part in ("answers", "answers too"):
-        answer = found[part]
-        assert isinstance(answer, Answer)
-        assert answer.result == {"number": 1.5}
+    for name in ("answers", "answers too"):
+        kept = found[name]
+        assert isinstance(kept, Kept)
+        assert kept.answer == ANSWER
     assert isinstance(found["dies"], AskError)
 
 
@@ -99,7 +103,7 @@ def test_a_stopped_command_leaves_no_process(tmp_path: Path, number: int, code: 
     checkpoint, data = save_simulator(tmp_path / "c"), record_toy(tmp_path / "d")
     words = ["--checkpoint", checkpoint, "--data", data, "--set", "context=3", "--set", "processes=2", "--out", "out"]
     command = [sys.executable, "-P", "-m", "worldmodel", "evaluate", "--only", "tokenizer,control", *map(str, words)]
-    kept = Path("out/parts/tokenizer.json")
+    kept = Path("out/answers/tokenizer.json")
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as parent:

@@ -50,7 +50,7 @@ def clips_at(dataset: EpisodeDataset, *starts: int, episode: int = 0) -> Clips:
 
 
 def test_scores_of_those_who_are_known(dataset: EpisodeDataset, oracle: Oracle) -> None:
-    """The engine finds every action, told the wrong one it finds none, and who is told nothing is exactly at chance."""
+    """The engine finds every action, given the wrong one it finds none, and who is given none is exactly at chance."""
     clips = draw_clips(dataset, frames=CONTEXT + STEPS, number=5, seed=0)
     starts = find_starts(oracle, clips, context=CONTEXT, steps=STEPS)
     assert starts.apart.all()
@@ -60,16 +60,16 @@ def test_scores_of_those_who_are_known(dataset: EpisodeDataset, oracle: Oracle) 
         return oracle(clips, np.full_like(future, 2), context=context)
 
     def top1(imaginer: Imaginer) -> float:
-        return float(choices(imagine_every_action(imaginer, starts, seed=0), starts, seed=0)["top1"]["mean"])
+        return float(choices(imagine_every_action(imaginer, starts, seed=0), starts).top1.mean())
 
     assert top1(oracle) == 1
     assert top1(copy_last) == top1(always_left) == starts.chance
-    answer = choices(with_shuffled_actions(starts.futures, starts), starts, seed=0)
-    assert answer["top1"]["mean"] == answer["top1_all_steps"]["mean"] == 0
-    assert answer["confusion"] == (5 * np.roll(np.eye(4, dtype=int), 1, axis=1)).tolist()
-    right = choices(starts.futures, starts, seed=0)
-    assert right["confusion"] == (5 * np.eye(4, dtype=int)).tolist()
-    assert right["ties"] == 0
+    answer = choices(with_shuffled_actions(starts.futures, starts), starts)
+    assert answer.top1.mean() == answer.top1_all_steps.mean() == 0
+    assert answer.confusion.tolist() == (5 * np.roll(np.eye(4, dtype=int), 1, axis=1)).tolist()
+    right = choices(starts.futures, starts)
+    assert right.confusion.tolist() == (5 * np.eye(4, dtype=int)).tolist()
+    assert right.ties == 0
 
 
 def test_actions_that_lead_to_the_same_are_one(dataset: EpisodeDataset, oracle: Oracle) -> None:
@@ -77,9 +77,9 @@ def test_actions_that_lead_to_the_same_are_one(dataset: EpisodeDataset, oracle: 
     starts = find_starts(oracle, clips_at(dataset, 0, 7), context=CONTEXT, steps=4)
     assert starts.apart.tolist() == [[True, False, True, True]] * 2
     assert starts.chance == 1 / 3
-    blind = choices(imagine_every_action(copy_last, starts, seed=0), starts, seed=0)
-    assert blind["top1"]["mean"] == pytest.approx(1 / 3)
-    assert np.sum(blind["confusion"]) == 6
+    blind = choices(imagine_every_action(copy_last, starts, seed=0), starts)
+    assert blind.top1.mean() == pytest.approx(1 / 3)
+    assert blind.confusion.sum() == 6
     still = np.zeros((3, 8, 8, 3), np.uint8)
     assert distinguishable(still).tolist() == [True, False, False]
     still[2] = 9
@@ -110,9 +110,9 @@ def test_a_tie_is_a_miss() -> None:
     futures = of_colours(0, 100)[None]
     empty = Clips(np.zeros((1, 2, 4, 4, 3), np.uint8), np.zeros((1, 1), np.int64), ((0, 0),))
     starts = CounterfactualStarts(clips=empty, futures=futures, apart=np.ones((1, 2), bool), ended=0, alike=0)
-    answer = choices(of_colours(50, 90)[None], starts, seed=0)
-    assert answer["ties"] == 1
-    assert answer["per_clip"] == [0.5]
+    answer = choices(of_colours(50, 90)[None], starts)
+    assert answer.ties == 1
+    assert answer.top1.tolist() == [0.5]
 
 
 def test_squared_errors_are_those_of_the_definition() -> None:
@@ -137,8 +137,8 @@ def test_grid_shows_everything_once_and_in_order(dataset: EpisodeDataset, oracle
         assert lefts == sorted(lefts)
     starts = find_starts(oracle, clips_at(dataset, 5), context=CONTEXT, steps=STEPS)
     shown = picture(starts, starts.futures, dataset.info.action_names)
-    assert (shown["episode"], shown["frame"]) == (0, 5)
-    assert Image.open(io.BytesIO(base64.b64decode(shown["png"]))).width > 2 * STEPS * 32
+    assert shown.caption == "episode 0, frame 5"
+    assert Image.open(io.BytesIO(base64.b64decode(shown.png))).width > 2 * STEPS * 32
 
 
 @pytest.mark.slow
@@ -152,4 +152,4 @@ def test_vizdoom_finds_every_action(tmp_path: Path) -> None:
             starts = find_starts(oracle, clips, context=CONTEXT, steps=STEPS)
             again = imagine_every_action(oracle, starts, seed=0)
             np.testing.assert_array_equal(again, starts.futures)
-            assert choices(again, starts, seed=0)["top1"]["mean"] == 1
+            assert choices(again, starts).top1.mean() == 1

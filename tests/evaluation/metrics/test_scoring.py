@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
 import torch
 
 from tests.worlds import tiny_simulator
+from worldmodel.dynamics.features import Features
 from worldmodel.evaluation.metrics.scoring import draw, frame_nats, past_features, recording
 
 CODES = torch.randint(16, (2, 6, 8, 8), generator=torch.Generator().manual_seed(0))
@@ -27,7 +27,7 @@ def test_nats_are_the_models_loss() -> None:
 def test_each_frame_has_its_own_nats() -> None:
     """Frame by frame they are -log p of the frame's codes under the logits of its past, averaged over its codes."""
     simulator = tiny_simulator()
-    features = past_features(simulator, CODES[:, :-1], ACTIONS).clone()
+    features = past_features(simulator, CODES[:, :-1], ACTIONS).map(torch.clone)
     logits = simulator.dynamics.logits(features, CODES[:, 1:]).log_softmax(-1)
     expected = -logits.gather(-1, CODES[:, 1:, ..., None]).squeeze(-1).mean((2, 3)).detach()
     np.testing.assert_allclose(frame_nats(simulator, features, CODES[:, 1:]), expected.numpy(), rtol=1e-5)
@@ -40,7 +40,7 @@ def test_a_draw_of_a_certain_model_is_certain() -> None:
     with torch.no_grad():
         head.table.zero_()
         head.bias.zero_()
-        simulator.dynamics.appearances.zero_()  # nor does one code look nearer to what is expected
+        simulator.dynamics.code_appearance.zero_()  # nor does one code look nearer to what is expected
     features = past_features(simulator, CODES[:, :-1], ACTIONS)
     simulator = type(simulator)(simulator.tokenizer, simulator.dynamics, precision="float32")
     alike = draw(simulator, features, torch.Generator().manual_seed(0))
@@ -54,11 +54,10 @@ def test_a_draw_of_a_certain_model_is_certain() -> None:
     np.testing.assert_allclose(frame_nats(simulator, features, certain), 0, atol=1e-6)
 
 
-@pytest.mark.usefixtures("all_looks_alike")
 def test_what_is_heard_is_what_was_drawn_and_from_what() -> None:
     """Codes and features as told equal one uncached pass over what was imagined, and hearing changes nothing."""
     simulator = tiny_simulator()
-    told: list[tuple[torch.Tensor, torch.Tensor]] = []
+    told: list[tuple[Features, torch.Tensor]] = []
     listened = recording(simulator, lambda features, codes: told.append((features, codes)))
     future = np.random.default_rng(1).integers(0, 4, (2, 12))
     for one in (simulator, listened):
@@ -71,9 +70,8 @@ def test_what_is_heard_is_what_was_drawn_and_from_what() -> None:
     everything = torch.cat([CODES, drawn], dim=1)
     actions = np.concatenate([ACTIONS, future], axis=1)
     with torch.inference_mode():
-        seen = 6  # no imagined frame is looked at
-        full = simulator.dynamics.features(everything[:, :-1], torch.from_numpy(actions), seen=seen)[:, 5:]
-    features = torch.stack([features for features, _ in told], dim=1)
-    torch.testing.assert_close(features, full, rtol=1e-3, atol=1e-4)
+        full = simulator.features(everything[:, :-1], torch.from_numpy(actions), num_real=6)[:, 5:]
+    features = Features.stack([features for features, _ in told])
+    torch.testing.assert_close(features.context, full.context, rtol=1e-3, atol=1e-4)
     expected = frame_nats(simulator, full, drawn)
     np.testing.assert_allclose(frame_nats(simulator, features, drawn), expected, rtol=1e-3)

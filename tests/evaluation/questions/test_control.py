@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import json
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,17 @@ import numpy as np
 import pytest
 
 from tests.worlds import record_toy, tiny_simulator
+from worldmodel.evaluation.answers import Claim, Scalar, Table, from_json, to_json
 from worldmodel.evaluation.harness import oracle
 from worldmodel.evaluation.harness.oracle import Oracle
 from worldmodel.evaluation.harness.subject import Subject, copy_last
 from worldmodel.evaluation.metrics import probe
+from worldmodel.evaluation.metrics.counterfactuals import Choices
 from worldmodel.evaluation.metrics.cross_validation import CrossValidatedProbes
 from worldmodel.evaluation.metrics.inverse_dynamics import f1_interval, read_actions
 from worldmodel.evaluation.metrics.probe import confusions
 from worldmodel.evaluation.questions import control
-from worldmodel.evaluation.questions.control import claims, delta_psnr, measure
+from worldmodel.evaluation.questions.control import delta_psnr, measure
 from worldmodel.rollouts import EpisodeDataset
 
 
@@ -28,17 +29,17 @@ from worldmodel.rollouts import EpisodeDataset
 def subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
     """The toy world and a model with random weights, asked as briefly as can be."""
     monkeypatch.setattr(probe, "STEPS", 10)
-    monkeypatch.setattr(control, "QUICK_STARTS", 2)
+    monkeypatch.setattr(control, "STARTS", 20)
     dataset = EpisodeDataset(record_toy(tmp_path / "data", episodes=2))
     return Subject(simulator=tiny_simulator(), dataset=dataset, num_clips=6, context=3, quick=True)
 
 
 def test_delta_psnr_of_those_who_are_known(subject: Subject) -> None:
     """The engine loses much under random actions, all it shows is real; a frame held still loses exactly nothing."""
-    clips = subject.clips(4)
+    clips = subject.clips(control.HORIZON)
     with closing(Oracle(subject.dataset)) as engine:
         future, delta = delta_psnr(engine, clips, subject)
-    np.testing.assert_array_equal(future, clips.frames[:, 3:])
+    np.testing.assert_array_equal(future, clips.frames[:, 3:7])
     assert delta.shape == (6, 4)
     assert delta.min() >= 0
     assert delta[:, -1].mean() > 10
@@ -53,24 +54,39 @@ def test_whole_answer_and_its_claims(subject: Subject) -> None:
     result = measure(subject, lambda done, total: told.append(done / total))
     assert told == sorted(told)
     assert told[-1] == 1
-    json.dumps(result, allow_nan=False)
-    rows = result["counterfactual"]["rows"]
-    assert list(rows) == ["oracle", "reconstruction", "model", "no_actions", "copy_last", "wrong_actions"]
-    assert rows["oracle"]["top1"]["mean"] == 1
-    assert rows["copy_last"]["top1"]["mean"] == pytest.approx(result["counterfactual"]["chance"])
-    assert result["delta_psnr"]["copy_last"]["mean"] == result["delta_psnr"]["no_actions"]["mean"] == [0] * 4
-    assert result["grid"]["png"]
-    for where, value, says in (
-        (("delta_psnr", "copy_last", "high"), [0.0, 0, 0, 1], "last frame held still"),
-        (("delta_psnr", "model", "high"), [-1.0] * 4, "random actions do not improve"),
-        (("counterfactual", "rows", "oracle", "top1", "mean"), 0.9, "engine replayed a second time"),
-        (("counterfactual", "rows", "copy_last", "top1", "low"), 0.8, "copy_last is not above chance"),
-        (("counterfactual", "rows", "no_actions", "top1", "low"), 0.8, "no_actions is not above chance"),
-        (("counterfactual", "rows", "wrong_actions", "top1", "low"), 1.1, ">= model >= wrong_actions"),
-        (("probe", "counterfactual", "f1", "no_actions", "low"), 0.9, "reads no_actions no better"),
-        (("probe", "recorded", "f1", "real", "low"), 0.1, "reads real frames better"),
-    ):
-        assert says in failing(changed(result, where, value)), where
+    assert from_json(to_json(result)).tables.keys() == result.tables.keys()
+    table = result.tables["counterfactuals"]
+    assert list(table.rows) == ["oracle", "reconstruction", "model", "no_actions", "copy_last", "shuffled_actions"]
+    assert table["oracle", "top1"].value == 1
+    assert table["copy_last", "top1"].value == pytest.approx(result.scalars["chance"].number)
+    delta = result.series["delta_psnr"].rows
+    assert delta["copy_last"].mean == delta["no_actions"].mean == (0, 0, 0, 0)
+    assert [picture.png != "" for picture in result.pictures.values()] == [True]
+    assert [claim.text for claim in result.claims if not claim.holds] == []
+
+
+def test_claims_go_red(subject: Subject) -> None:
+    """Each check of the checker fails when what it checks is wrong."""
+    result = measure(subject, lambda done, total: None)
+    recorded = result.tables["probe/recorded"]
+    delta = {row: np.zeros((6, 4)) for row in ("model", "no_actions", "copy_last")}
+    right = dict.fromkeys(("real", "reconstruction", "model"), np.full(20, 0.5))
+    moved = {**delta, "copy_last": np.ones((6, 4))}
+    assert failing(control._recorded_claims(moved, with_f1(recorded), right, 4)) == [
+        "without actions, and for the last frame held still, delta-PSNR is 0"
+    ]
+    blind = with_f1(recorded, real=Scalar(0.01, 0.0, 0.02))
+    assert failing(control._recorded_claims(delta, blind, right, 4)) == [
+        "the probe reads real frames no worse than chance"
+    ]
+    good = {row: Choices(top1=np.full(9, value), top1_all_steps=np.full(9, value), ties=0, confusion=np.eye(4))
+            for row, value in (("oracle", 1.0), ("no_actions", 0.25), ("copy_last", 0.25))}  # fmt: skip
+    assert failing(control._counterfactual_claims(0.25, good, right)) == []
+    assert failing(control._counterfactual_claims(0.25, good, {**right, "model": np.ones(20)})) == [
+        "actions held: the probe reads real >= reconstruction >= model"
+    ]
+    bad = {**good, "oracle": good["copy_last"], "copy_last": good["oracle"]}
+    assert len(failing(control._counterfactual_claims(0.25, bad, right))) == 2
 
 
 def test_without_an_engine_the_rest_is_asked(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,23 +97,21 @@ def test_without_an_engine_the_rest_is_asked(subject: Subject, monkeypatch: pyte
 
     monkeypatch.setattr(oracle, "open_game", no_game)
     result = measure(subject, lambda done, total: None)
-    assert result["counterfactual"] == {"skipped": "the real engine cannot be asked: no environment named 'lost'"}
-    assert "grid" not in result
-    assert set(result["probe"]["recorded"]["f1"]) == {"real", "reconstruction", "model", "no_actions", "copy_last"}
-    assert len(result["sanity"]) == 4
+    assert result.skipped == {"counterfactuals": "the real engine cannot be asked: no environment named 'lost'"}
+    assert not result.pictures
+    assert set(result.tables["probe/recorded"].rows) == {"real", "reconstruction", "model", "no_actions", "copy_last"}
+    assert len(result.claims) == 3
 
 
-def changed(result: dict[str, Any], where: tuple[str, ...], value: Any) -> dict[str, Any]:
-    other = copy.deepcopy(result)
-    place = other
-    for name in where[:-1]:
-        place = place[name]
-    place[where[-1]] = value
-    return other
+def with_f1(table: Table, **changes: Scalar) -> Table:
+    """Return a table of the probe with other F1; those that are not named are all alike."""
+    alike = Scalar(0.5, 0.45, 0.55)
+    rows = {row: (changes.get(row, alike), *cells[1:]) for row, cells in table.rows.items()}
+    return Table(table.title, table.columns, rows)
 
 
-def failing(result: dict[str, Any]) -> str:
-    return "; ".join(row["claim"] for row in claims(result) if not row["holds"])
+def failing(claims: Iterable[Claim]) -> list[str]:
+    return [claim.text for claim in claims if not claim.holds]
 
 
 def test_probe_sees_the_end_of_the_context(subject: Subject) -> None:
@@ -125,6 +139,6 @@ def test_f1_interval_holds_the_f1() -> None:
     rng = np.random.default_rng(0)
     asked = rng.integers(3, size=(20, 4))
     perfect = f1_interval(confusions(asked, asked, 3), rng)
-    assert perfect == pytest.approx({"mean": 1, "low": 1, "high": 1})
+    assert (perfect.value, perfect.low, perfect.high) == (1, 1, 1)
     other = f1_interval(confusions(asked, np.where(rng.random((20, 4)) < 0.5, asked, 0), 3), rng)
-    assert other["low"] < other["mean"] < other["high"] < 1
+    assert other.low < other.number < other.high < 1  # type: ignore[operator]

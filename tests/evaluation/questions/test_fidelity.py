@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.worlds import record_toy, tiny_simulator
+from worldmodel.evaluation.answers import Answer
 from worldmodel.evaluation.harness.clips import psnr
-from worldmodel.evaluation.harness.subject import Conditional, Subject
+from worldmodel.evaluation.harness.subject import Conditional, Subject, Unconditional
 from worldmodel.evaluation.metrics import probe
 from worldmodel.evaluation.metrics.cross_validation import train_probes
 from worldmodel.evaluation.metrics.images import ssim
 from worldmodel.evaluation.questions import fidelity
-from worldmodel.evaluation.questions.fidelity import ROWS, Course, best_samples
+from worldmodel.evaluation.questions.fidelity import FEATURES, Course, best_samples
 from worldmodel.rollouts import EpisodeDataset
 
 
@@ -29,13 +28,16 @@ def subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
     return Subject(simulator=tiny_simulator(), dataset=dataset, num_clips=12, context=3)
 
 
+ROWS = ("reconstruction", "model", "no_actions", "copy_last", "wrong_actions")
+
+
 def test_rows_are_what_they_say(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every row is recomputed here by other means, over all and over moving clips; the same seed gives the same."""
     monkeypatch.setattr(fidelity, "COURSES", (Course(4, 128, 16),))
     done: list[tuple[int, int]] = []
     numbers = fidelity.measure(subject, lambda now, total: done.append((now, total)))
     assert done[-1][0] == done[-1][1] == max(now for now, _ in done)
-    found = numbers["horizons"]["4"]
+    found = {name.removeprefix("4/"): series.rows for name, series in numbers.series.items()}
     clips = subject.clips(4)
     real, future = clips.frames[:, 3:], clips.actions[:, 2:]
     rows = {
@@ -52,40 +54,59 @@ def test_rows_are_what_they_say(subject: Subject, monkeypatch: pytest.MonkeyPatc
     }
     for row, frames in rows.items():
         quality = psnr(frames, real)
-        assert found["psnr"][row]["mean"] == pytest.approx(quality.mean(0).tolist())
-        assert found["psnr_moving"][row]["mean"] == pytest.approx(quality[clips.moving].mean(0).tolist())
-        assert found["ssim"][row]["mean"] == pytest.approx(ssim(frames, real).mean(0).tolist())
-        assert found["per_clip"][row] == np.round(quality, 4).tolist()
+        assert found["psnr"][row].mean == pytest.approx(quality.mean(0))
+        assert found["psnr_moving"][row].mean == pytest.approx(quality[clips.moving].mean(0))
+        assert found["ssim"][row].mean == pytest.approx(ssim(frames, real).mean(0))
+        assert numbers.clips[f"4/psnr/{row}"] == np.round(quality, 4).tolist()
     assert tuple(found["psnr"]) == ROWS
-    check_features(subject, found, real, copied=rows["copy_last"])
+    check_features(subject, numbers, real, copied=rows["copy_last"])
     difference = psnr(rows["model"], real) - psnr(rows["copy_last"], real)
-    assert found["psnr_differences"]["model_above_copy_last"]["mean"] == pytest.approx(difference.mean(0).tolist())
+    assert found["psnr_differences"]["model above copy-last"].mean == pytest.approx(difference.mean(0))
     assert fidelity.measure(subject, lambda now, total: None) == numbers
-    json.dumps(numbers, allow_nan=False)
 
 
-def check_features(subject: Subject, found: dict[str, Any], real: np.ndarray, *, copied: np.ndarray) -> None:
+def check_features(subject: Subject, found: Answer, real: np.ndarray, *, copied: np.ndarray) -> None:
     """The distance of the probe's features is one less their cosine, clip by clip and step by step."""
     clips = subject.clips(4)
     probes = train_probes(subject.dataset, seed=0)
     past, folds = clips.frames[:, 1:3], probes.folds(clips)
     ours, theirs = (probes.features(np.concatenate([past, future], axis=1), folds) for future in (copied, real))
     cosine = (ours * theirs).sum(-1) / np.linalg.norm(ours, axis=-1) / np.linalg.norm(theirs, axis=-1)
-    distances = np.array(found["per_clip"]["probe_feature_distance"]["copy_last"])
+    distances = np.array(found.clips[f"4/{FEATURES}/copy_last"])
     np.testing.assert_allclose(distances, 1 - cosine, atol=1e-4)
-    assert found["probe_feature_distance"]["copy_last"]["mean"] == pytest.approx((1 - cosine).mean(0), abs=1e-5)
-    assert tuple(found["probe_feature_distance"]) == ROWS
+    assert found.series[f"4/{FEATURES}"].rows["copy_last"].mean == pytest.approx((1 - cosine).mean(0), abs=1e-5)
+    assert tuple(found.series[f"4/{FEATURES}"].rows) == ROWS
 
 
-def test_features_in_the_wrong_order_go_red() -> None:
-    """A model that is clearly nearer than the reconstruction shows that the distance is wrong; noise does not."""
+def test_the_wrong_order_goes_red() -> None:
+    """A model that is clearly nearer than the reconstruction shows that the checker is wrong; noise does not."""
     rng = np.random.default_rng(0)
-    rows = {row: rng.normal(mean, 0.1, (20, 3)) for row, mean in (("reconstruction", 0.1), ("model", 0.1))}
-    assert fidelity._features_sanity(rows | {"wrong_actions": rows["model"] + 0.2})["holds"]
-    assert not fidelity._features_sanity(rows | {"wrong_actions": rows["model"] - 0.2})["holds"]
-    assert not fidelity._features_sanity({**rows, "model": rows["model"] - 0.2, "wrong_actions": rows["model"]})[
-        "holds"
-    ]
+    near = rng.normal(0, 0.1, (20, 3))
+
+    def holds(**shifts: float) -> list[bool]:
+        psnrs = {row: 20 + near + shifts.get(row, 0) for row in ROWS}
+        features = {row: 1 - near - shifts.get(row, 0) for row in ROWS}
+        return [claim.holds for claim in fidelity._claims({"psnr": psnrs, FEATURES: features})]
+
+    assert holds() == [True] * 4
+    assert holds(reconstruction=1.0, wrong_actions=-1.0, no_actions=-1.0) == [True] * 4
+    assert holds(model=1.0) == [False, True, True, False]
+    assert holds(wrong_actions=1.0) == [True, False, True, False]
+    assert holds(no_actions=1.0) == [True, True, False, True]
+
+
+def test_without_its_map_a_model_has_a_row_of_its_own(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both simulators of one checkpoint imagine the same clips with the same noise, each in its row."""
+    monkeypatch.setattr(fidelity, "COURSES", (Course(2, 128, 0),))
+    other = tiny_simulator(temperature=0.5)
+    both = replace(subject, without_map=other, num_clips=4)
+    found = fidelity.measure(both, lambda now, total: None)
+    assert list(found.series["2/psnr"].rows) == ["reconstruction", "model", "without_map", *ROWS[2:]]
+    clips = both.clips(2)
+    frames = other.imagine(clips.frames[:, :3], clips.actions[:, :2], clips.actions[:, 2:], seed=0).frames
+    quality = psnr(frames, clips.frames[:, 3:]).mean(0)
+    assert found.series["2/psnr"].rows["without_map"].mean == pytest.approx(quality)
+    assert "without map above copy-last" in found.series["2/psnr_differences"].rows
 
 
 def test_without_a_second_episode_there_are_no_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,9 +114,9 @@ def test_without_a_second_episode_there_are_no_features(tmp_path: Path, monkeypa
     monkeypatch.setattr(fidelity, "COURSES", (Course(2, 128, 0),))
     dataset = EpisodeDataset(record_toy(tmp_path / "d", episodes=1))
     subject = Subject(simulator=tiny_simulator(), dataset=dataset, num_clips=2, context=2)
-    found = fidelity.measure(subject, lambda now, total: None)["horizons"]["2"]
-    assert "psnr" in found
-    assert "probe_feature_distance" not in found
+    found = fidelity.measure(subject, lambda now, total: None).series
+    assert "2/psnr" in found
+    assert f"2/{FEATURES}" not in found
 
 
 def test_wrong_actions_are_all_wrong(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,14 +124,15 @@ def test_wrong_actions_are_all_wrong(subject: Subject, monkeypatch: pytest.Monke
     asked: list[tuple[np.ndarray, np.ndarray]] = []
 
     def imagine(self: Conditional, clips: object, future: np.ndarray, *, context: int, seed: int) -> np.ndarray:
-        asked.append((clips.actions, future))  # type: ignore[attr-defined]
+        if not isinstance(self, Unconditional):
+            asked.append((clips.actions, future))  # type: ignore[attr-defined]
         return np.zeros((*future.shape, 32, 32, 3), np.uint8)
 
     monkeypatch.setattr(Conditional, "__call__", imagine)
     monkeypatch.setattr(fidelity, "COURSES", (Course(5, 128, 16),))
     fidelity.measure(subject, lambda now, total: None)
     recorded = [(future == actions[:, 2:]).mean() for actions, future in asked]
-    assert recorded == [1, 1, 0, 1, 1, 0] + [1] * 7  # seven more samples of the same clips
+    assert recorded == [1, 0, 1, 0] + [1] * 7  # seven more samples of the same clips
     assert all((actions >= 0).all() and (future < 4).all() for actions, future in asked)
 
 
@@ -120,15 +142,15 @@ def test_samples_differ_and_the_first_is_the_models(subject: Subject, monkeypatc
     seen: list[np.ndarray] = []
     best = fidelity.best_samples
     monkeypatch.setattr(fidelity, "best_samples", lambda values: seen.append(values) or best(values))
-    found = fidelity.measure(subject, lambda now, total: None)["horizons"]["3"]
+    found = fidelity.measure(subject, lambda now, total: None)
     values = seen[0]
     assert values.shape == (fidelity.SAMPLES, 3, 3)
-    np.testing.assert_allclose(values[0], np.array(found["per_clip"]["model"])[:3], atol=1e-4)
+    np.testing.assert_allclose(values[0], np.array(found.clips["3/psnr/model"])[:3], atol=1e-4)
     assert all(len(np.unique(values[:, clip], axis=0)) == fidelity.SAMPLES for clip in range(3)), values
     spread = values.mean(2).max(0) - values.mean(2).min(0)
     between = np.abs(np.subtract.outer(values.mean((0, 2)), values.mean((0, 2)))).max()
     assert spread.max() < between  # a clip's samples stay with their clip
-    assert np.all(np.array(found["best_of"]["psnr"]["best_sample"]["mean"]).mean() >= values.mean())
+    assert found.series["3/best_of_8/psnr"].rows["best sample"].average >= values.mean()
 
 
 def test_a_horizon_that_no_episode_has_is_skipped_and_said_so(
@@ -139,9 +161,9 @@ def test_a_horizon_that_no_episode_has_is_skipped_and_said_so(
         Conditional, "__call__", lambda self, clips, future, **asked: np.zeros((*future.shape, 32, 32, 3), np.uint8)
     )
     monkeypatch.setattr(fidelity, "COURSES", (Course(98, 128, 16), Course(99, 24, 4)))
-    numbers = fidelity.measure(replace(subject, num_clips=2), lambda now, total: None)["horizons"]
-    assert len(numbers["98"]["psnr"]["model"]["mean"]) == 98
-    assert "no episode" in numbers["99"]["skipped"]
+    numbers = fidelity.measure(replace(subject, num_clips=2), lambda now, total: None)
+    assert len(numbers.series["98/psnr"].rows["model"].mean) == 98
+    assert "no episode" in numbers.skipped["99 steps"]
 
 
 def test_the_best_sample_is_one_sample() -> None:

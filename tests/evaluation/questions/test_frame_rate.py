@@ -9,6 +9,7 @@ import pytest
 from tests.worlds import record_toy, tiny_simulator
 from worldmodel import speed as clocks
 from worldmodel.evaluation.harness.subject import Subject
+from worldmodel.evaluation.questions import frame_rate
 from worldmodel.rollouts import EpisodeDataset
 from worldmodel.roofline import Ceilings
 
@@ -21,14 +22,12 @@ def test_frames_of_all_videos_count(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         simulator=tiny_simulator(), dataset=EpisodeDataset(record_toy(tmp_path / "d")), quick=True, num_clips=2
     )
     done: list[tuple[int, int]] = []
-    found = speed.measure(subject, lambda now, total: done.append((now, total)))
-    assert found["frames_per_second"]["batch_1"]["median"] == speed.QUICK_STEPS / 4
-    assert found["frames_per_second"]["batch_4"]["median"] == 4 * speed.QUICK_STEPS / 4
-    assert {part: values["share"] for part, values in found["parts"].items()} == {
-        "context": 0.25,
-        "waves": 0.5,
-        "decode": 0.25,
-    }
-    assert found["parts"]["waves"]["milliseconds"] == pytest.approx(2000 / speed.QUICK_STEPS)
-    assert 0 < found["latency_ms"]["median"] <= found["latency_ms"]["p95"]
+    found = frame_rate.measure(subject, lambda now, total: done.append((now, total)))
+    rates, parts = found.tables["frames_per_second"], found.tables["parts"]
+    assert rates["batch_1", "median"].value == frame_rate.QUICK_STEPS / 4
+    assert rates["batch_4", "median"].value == 4 * frame_rate.QUICK_STEPS / 4
+    shares = {part: share.value for part, share in parts.column("share").items()}
+    assert shares == {"context": 0.25, "waves": 0.5, "decode": 0.25}
+    assert parts["waves", "milliseconds"].value == pytest.approx(2000 / frame_rate.QUICK_STEPS)
+    assert 0 < found.scalars["latency_ms/median"].number <= found.scalars["latency_ms/p95"].number
     assert done[-1][0] == done[-1][1]

@@ -9,26 +9,29 @@ import pytest
 
 from tests.worlds import record_toy, tiny_simulator
 from worldmodel.evaluation.harness.subject import Subject
-from worldmodel.evaluation.questions.full_circle import circle_steps, compare, full_circle
+from worldmodel.evaluation.questions import full_circle
+from worldmodel.evaluation.questions.full_circle import circle_steps, compare, measure
 from worldmodel.rollouts import EpisodeDataset
 
 
 @pytest.fixture
 def subject(tmp_path: Path) -> Subject:
     dataset = EpisodeDataset(record_toy(tmp_path / "d"))
-    return Subject(simulator=tiny_simulator(), dataset=dataset, num_clips=8, context=3)
+    simulator = tiny_simulator()
+    return Subject(simulator=simulator, without_map=simulator, dataset=dataset, num_clips=8, context=3, quick=True)
 
 
 def test_the_real_game_closes_the_circle(subject: Subject) -> None:
     """The toy's player is back after 16 steps and sees the same, bit for bit, and something else half way."""
     assert circle_steps(subject.dataset) == (16, pytest.approx(360))
-    found = full_circle(subject, number=4)
-    assert (found["steps_held"], found["clips"]) == (16, 4)
-    real = found["psnr"]["real_game"]
-    assert real["full_circle"]["low"] == pytest.approx(20 * np.log10(255))
-    assert real["half_circle"]["high"] < 30
-    assert real["other_place"]["high"] < 30
-    assert set(found["psnr"]["imagined"]) == set(real)
+    found = measure(subject, lambda done, total: None)
+    assert (found.scalars["steps held"].value, found.scalars["clips"].value) == (16, 4)
+    table = found.tables["psnr"]
+    assert table["real_game", "full circle"].low == pytest.approx(20 * np.log10(255))
+    for other in ("half circle", "other place"):
+        assert (table["real_game", other].high or 99) < 30
+    assert set(table.rows) == {"model", "without_map", "real_game"}
+    assert [claim.holds for claim in found.claims] == [True]
 
 
 def test_the_views_that_are_compared() -> None:
@@ -36,10 +39,10 @@ def test_the_views_that_are_compared() -> None:
     views = np.zeros((2, 1 + 2 + 4, 4, 4, 3), np.uint8)
     views[:, 2], views[:, 4], views[:, 6] = 10, 30, 11
     views[1] += 100
-    found = compare(views, settle=2, rng=np.random.default_rng(0))
-    expected = {"full_circle": 1, "half_circle": 20, "other_place": 100}
+    found = compare(views, settle=2)
+    expected = {"full circle": 1, "half circle": 20, "other place": 100}
     for name, difference in expected.items():
-        assert found[name]["mean"] == pytest.approx(20 * np.log10(255 / difference))
+        assert found[name].mean() == pytest.approx(20 * np.log10(255 / difference))
 
 
 def test_slow_first_steps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,11 +62,11 @@ def test_slow_first_steps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
             return {"angle": np.array([10, 10, -30, -90, -150]) % 360.0}
 
     assert circle_steps(Recorded()) == (6, 340)  # type: ignore[arg-type]
-    monkeypatch.setattr(circle, "LEAST", 4)
+    monkeypatch.setattr(full_circle, "LEAST", 4)
     assert circle_steps(Recorded()) == (0, 0.0)  # type: ignore[arg-type]
 
 
 def test_recordings_without_angles_are_skipped_and_said_so(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing is known of angles, no circle is claimed."""
-    monkeypatch.setattr(circle, "ANGLE", "heading")
-    assert "heading" in full_circle(subject, number=2)["skipped"]
+    monkeypatch.setattr(full_circle, "ANGLE", "heading")
+    assert "heading" in measure(subject, lambda done, total: None).skipped[""]

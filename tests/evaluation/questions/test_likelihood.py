@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 from tests.worlds import record_toy, tiny_simulator
+from worldmodel.evaluation.answers import from_json, to_json
 from worldmodel.evaluation.harness.subject import Subject
 from worldmodel.evaluation.questions import likelihood
 from worldmodel.rollouts import EpisodeDataset
@@ -27,32 +27,30 @@ def test_teacher_forced_numbers_are_the_models_loss(subject: Subject) -> None:
     """With a context of one frame, the mean over steps is the training loss on the same clips and actions."""
     one = Subject(simulator=subject.simulator, dataset=subject.dataset, num_clips=12, context=1)
     numbers = likelihood.measure(one, lambda done, total: None)
-    clips = one.clips(likelihood.STEPS, number=numbers["clips"])
+    clips = one.clips(likelihood.STEPS, number=int(numbers.scalars["clips"].number))
     codes = one.simulator.tokenizer.encode(clips.frames)
     for name, actions in (("right", clips.actions), ("none", np.full_like(clips.actions, -1))):
         losses = one.simulator.dynamics.loss(codes, torch.from_numpy(actions), generator=torch.Generator())
-        assert numbers["fully_teacher_forced"][name]["mean"] == pytest.approx(losses.nll.item(), rel=1e-4)
-        assert np.mean(numbers["per_clip"][name]) == pytest.approx(losses.nll.item(), rel=1e-3)
+        assert numbers.tables["fully_teacher_forced"]["model", name].value == pytest.approx(losses.nll.item(), rel=1e-4)
+        assert np.mean(numbers.clips[f"model/{name}"]) == pytest.approx(losses.nll.item(), rel=1e-3)
 
 
-@pytest.mark.usefixtures("all_looks_alike")
 def test_figures_agree_with_one_another(subject: Subject) -> None:
     """Bits a frame are nats a code times the codes, and the priors differ by the same bits over the pixel values."""
     done: list[int] = []
     numbers = likelihood.measure(subject, lambda now, total: done.append(now))
-    assert done[-1] == numbers["clips"] == 6
-    assert numbers["bits_per_frame"]["uniform"] == 256
-    right = numbers["fully_teacher_forced"]["right"]["mean"]
-    assert numbers["bits_per_frame"]["right"]["mean"] == pytest.approx(64 * right / math.log(2))
-    dims = numbers["bits_per_dim"]
-    saved = dims["uniform_prior"]["mean"] - dims["learned_prior"]["mean"]
-    assert saved == pytest.approx((256 - numbers["bits_per_frame"]["right"]["mean"]) / (32 * 32 * 3))
-    horizon = numbers["autoregressive"]
-    assert np.mean(horizon["real_given_real_past"]["mean"]) == pytest.approx(right)
-    # The first step's past is real in every regime.
-    first = [horizon[name]["mean"][0] for name in ("real_given_real_past", "real_given_imagined_past")]
+    assert done[-1] == numbers.scalars["clips"].value == 6
+    bits, dims = numbers.tables["bits_per_frame"], numbers.tables["bits_per_dim"]
+    assert bits["model", "uniform"].value == 256
+    right = numbers.tables["fully_teacher_forced"]["model", "right"].number
+    assert bits["model", "right"].value == pytest.approx(64 * right / math.log(2))
+    saved = dims["uniform_prior", "bits"].number - dims["model", "bits"].number
+    assert saved == pytest.approx((256 - bits["model", "right"].number) / (32 * 32 * 3))
+    # The first step's past is real whatever follows.
+    rows = numbers.series["autoregressive"].rows
+    first = [rows[name].mean[0] for name in ("real given real past", "real given imagined past")]
     assert first[0] == pytest.approx(first[1], rel=1e-4)
-    json.dumps(numbers, allow_nan=False)
+    assert from_json(to_json(numbers)).series.keys() == numbers.series.keys()
 
 
 def test_a_model_that_knows_nothing(subject: Subject) -> None:
@@ -61,16 +59,18 @@ def test_a_model_that_knows_nothing(subject: Subject) -> None:
     with torch.no_grad():
         dynamics.decoder.head.table.zero_()
         dynamics.decoder.head.bias.zero_()
-        dynamics.appearances.zero_()  # nor does one code look nearer to what is expected
+        dynamics.code_appearance.zero_()  # nor does one code look nearer to what is expected
     simulator = Simulator(subject.simulator.tokenizer, dynamics, precision="float32")
     blank = Subject(simulator=simulator, dataset=subject.dataset, num_clips=12, context=2)
     numbers = likelihood.measure(blank, lambda done, total: None)
     for regime in ("fully_teacher_forced", "temporally_teacher_forced"):
-        for name, interval in numbers[regime].items():
-            expected = 0 if name == "real_above_own" else math.log(16)
-            assert interval["mean"] == pytest.approx(expected, abs=1e-5)
-    assert numbers["autoregressive"]["own_given_imagined_past"]["mean"] == pytest.approx([math.log(16)] * 10)
-    assert all(abs(interval["mean"]) < 1e-6 for interval in numbers["cost_of_actions"].values())
+        table = numbers.tables[regime]
+        for name in table.columns:
+            expected = 0 if name == "real above own" else math.log(16)
+            assert table["model", name].value == pytest.approx(expected, abs=1e-5)
+    own = numbers.series["autoregressive"].rows["own given imagined past"]
+    assert own.mean == pytest.approx([math.log(16)] * 10)
+    assert all(abs(cell.number) < 1e-6 for cell in numbers.tables["cost_of_actions"].rows["model"])
 
 
 def test_pixel_bits_by_hand() -> None:

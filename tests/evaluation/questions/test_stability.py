@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from tests.worlds import record_toy, tiny_simulator
+from worldmodel.evaluation.answers import from_json, to_json
 from worldmodel.evaluation.harness.subject import Subject
 from worldmodel.evaluation.metrics.images import change, gradient_energy
-from worldmodel.evaluation.metrics.scoring import frame_nats, past_features
+from worldmodel.evaluation.metrics.scoring import frame_nats, past_features, record
 from worldmodel.evaluation.questions import stability
 from worldmodel.evaluation.questions.stability import (
     Course,
@@ -72,7 +73,6 @@ def test_recorded_actions_are_stretches_of_episodes() -> None:
     assert 0.6 < (rows[:, 0] >= 100).mean() < 0.95
 
 
-@pytest.mark.usefixtures("all_looks_alike")
 def test_what_is_traced_of_imagined_videos(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nats, counts, change and sharpness are those of the frames that imagine gives, seams between blocks included."""
     monkeypatch.setattr(stability, "BLOCK", 4)
@@ -86,9 +86,7 @@ def test_what_is_traced_of_imagined_videos(subject: Subject, monkeypatch: pytest
     everything = torch.cat([codes, imagined.codes], dim=1)
     actions = np.concatenate([clips.actions[:, :2], future], axis=1)
     with torch.inference_mode():
-        seen = 3  # no imagined frame is looked at
-        dynamics = subject.simulator.dynamics
-        features = dynamics.features(everything[:, :-1], torch.from_numpy(actions), seen=seen)[:, 2:]
+        features = subject.simulator.features(everything[:, :-1], torch.from_numpy(actions), num_real=3)[:, 2:]
     nats = frame_nats(subject.simulator, features, imagined.codes)
     np.testing.assert_allclose(trace.nats, nats[:, ::2], rtol=1e-3)
     frames = np.concatenate([subject.simulator.decode(codes[:, -1:]), imagined.frames], axis=1)
@@ -102,13 +100,13 @@ def test_what_is_traced_of_imagined_videos(subject: Subject, monkeypatch: pytest
 def test_what_is_traced_of_real_clips(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """The looks are those of the reconstructions after the context; the nats are teacher-forced."""
     monkeypatch.setattr(stability, "BLOCK", 5)
-    trace = trace_real(subject, number=4, scored=2)
+    trace = trace_real(subject, subject.simulator, number=4, scored=2)
     clips = subject.clips(5, number=4)
     codes = subject.simulator.tokenizer.encode(clips.frames)
     rebuilt = subject.simulator.decode(codes)
     np.testing.assert_allclose(trace.change, change(rebuilt)[:, 2:])
     np.testing.assert_allclose(trace.sharpness, gradient_energy(rebuilt[:, 3:]))
-    features = past_features(subject.simulator, codes[:2, :-1], clips.actions[:2])[:, 2:]
+    features = past_features(subject.simulator, codes[:2, :-1], clips.actions[:2], num_real=3)[:, 2:]
     np.testing.assert_allclose(trace.nats, frame_nats(subject.simulator, features, codes[:2, 3:]), rtol=1e-4)
     assert trace.counts.shape == (4, 1, 16)
 
@@ -124,29 +122,48 @@ def test_a_real_looking_video_and_one_that_freezes() -> None:
     real = trace(1, rng.uniform(5, 10, (8, 30)))
     frozen = rng.uniform(5, 10, (4, 60))
     frozen[:, 30:] = 0
-    found = by_horizon(trace(2, frozen), real, rng)
-    assert found["steps"] == [30, 60]
-    first, second = found["change"]["within_real_range"]["mean"]
+    found = by_horizon({"model": trace(2, frozen)}, {"model": real}, rng)
+    inside = found.series["60/change_within_real_range"]
+    assert inside.steps == (30, 60)
+    first, second = inside.rows["model"].mean
     assert first == pytest.approx(0.9, abs=0.1)
     assert second == 0
-    assert found["own_nats_over_real"]["mean"] == [1.0, 1.0]
-    assert found["code_distance"] == [0.0, 0.0]
-    videos = found["per_clip"]
-    assert videos["own_nats"] == [[2.0, 2.0]] * 4
-    assert videos["code_distance"] == [[0.0, 0.0]] * 4
-    inside = np.array(videos["change within real range"])
-    np.testing.assert_allclose(inside.mean(0), found["change"]["within_real_range"]["mean"], atol=1e-4)
+    assert found.series["60/own_nats_over_real"].rows["model"].mean == (1.0, 1.0)
+    assert found.series["60/code_distance"].rows["model"].mean == (0.0, 0.0)
+    assert found.clips["60/own_nats/model"] == [[2.0, 2.0]] * 4
+    by_clip = np.array(found.clips["60/change_within_real_range/model"])
+    np.testing.assert_allclose(by_clip.mean(0), inside.rows["model"].mean, atol=1e-4)
 
 
 def test_the_whole_answer(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every length that is asked for is answered by block, with the circle and the claims, ready for JSON."""
+    """Every length is answered by block, without the map only the first; progress goes on to its end."""
     monkeypatch.setattr(stability, "BLOCK", 5)
-    monkeypatch.setattr(stability, "QUICK", (Course(2, 10, 2), Course(1, 15, 5)))
+    monkeypatch.setattr(stability, "QUICK", (Course(2, 10, 5), Course(1, 15, 5)))
     done: list[tuple[int, int]] = []
-    numbers = stability.measure(subject, lambda now, total: done.append((now, total)))
-    assert [len(numbers["horizons"][name]["own_nats"]["mean"]) for name in ("10", "15")] == [2, 3]
-    assert numbers["full_circle"]["steps_held"] == 16  # of the toy's ring, 64 tiles in steps of 4
-    assert {"claim", "holds", "figures"} == set(numbers["sanity"][0])
+    both = replace(subject, without_map=subject.simulator)
+    numbers = stability.measure(both, lambda now, total: done.append((now, total)))
+    lengths = {name: len(numbers.series[f"{name}/own_nats"].rows["model"].mean) for name in ("10", "15")}
+    assert lengths == {"10": 2, "15": 3}
+    assert [list(numbers.series[f"{name}/own_nats"].rows) for name in ("10", "15")] == [
+        ["model", "without_map"],
+        ["model"],
+    ]
     assert done[-1][0] == done[-1][1]
     assert [now for now, _ in done] == sorted(now for now, _ in done)
-    json.dumps(numbers, allow_nan=False)
+    assert from_json(to_json(numbers)).clips.keys() == numbers.clips.keys()
+
+
+@pytest.mark.parametrize("has_map", [False, True])
+def test_real_frames_are_scored_as_own_ones_are_drawn(
+    subject: Subject, has_map: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given the very frames that the model imagined as real ones, they cost what they cost as own samples."""
+    monkeypatch.setattr(stability, "BLOCK", 4)
+    simulator = tiny_simulator(has_map=has_map)
+    clips = subject.clips(4, number=1)
+    recorded = record(simulator, simulator.tokenizer.encode(clips.frames[:, :3]), clips.actions, context=3, seed=0)
+    codes = torch.cat([simulator.tokenizer.encode(clips.frames[:, :3]), recorded.codes], dim=1)
+    monkeypatch.setattr(simulator.tokenizer, "encode", lambda frames: codes)
+    real = trace_real(subject, simulator, number=1, scored=1)
+    own = frame_nats(simulator, recorded.features, recorded.codes)
+    np.testing.assert_allclose(real.nats, own, rtol=1e-3)

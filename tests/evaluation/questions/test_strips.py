@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.worlds import record_toy, tiny_simulator
@@ -15,29 +16,38 @@ from worldmodel.evaluation.questions import strips
 from worldmodel.rollouts import EpisodeDataset
 
 
-def frames_of(png: str) -> np.ndarray:
-    """The frames of a strip, without what is between them."""
-    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"))
-    width = picture.shape[0] + strips.GAP
-    return np.stack([picture[:, i * width : i * width + picture.shape[0]] for i in range(len(strips.STEPS))])
+def frames_of(sheet: Image.Image, row: int, *, rows: int) -> np.ndarray:
+    """The frames of one row of a strip of 32x32 frames."""
+    picture = np.asarray(sheet)
+    left = picture.shape[1] - len(strips.STEPS) * (32 + strips.GAP)
+    top = picture.shape[0] - (rows - row) * (32 + strips.GAP)
+    xs = [left + i * (32 + strips.GAP) for i in range(len(strips.STEPS))]
+    return np.stack([picture[top : top + 32, x : x + 32] for x in xs])
 
 
-def test_strips_are_the_recording_and_its_imagination(tmp_path: Path) -> None:
+def test_strips_are_the_recording_and_its_imagination(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real row is the recording at the steps named; the others are what the simulator makes of the same clip."""
     dataset, simulator = EpisodeDataset(record_toy(tmp_path / "d")), tiny_simulator()
-    subject = Subject(simulator=simulator, dataset=dataset, quick=True, context=3)
+    subject = Subject(simulator=simulator, dataset=dataset, num_clips=30, quick=True, context=3)
+    drawn: list[tuple[dict[str, np.ndarray], list[str]]] = []
+    draw = strips.draw_strip
+    monkeypatch.setattr(
+        strips, "draw_strip", lambda rows, actions: drawn.append((rows, actions)) or draw(rows, actions)
+    )
     found = strips.measure(subject, lambda done, total: None)
-    assert len(found["strips"]) == strips.QUICK_CLIPS
+    assert len(found.pictures) == strips.QUICK_CLIPS
+    clips = subject.clips(strips.HORIZON, number=3)
     at = np.array(strips.STEPS) - 1
-    for strip in found["strips"]:
-        episode, start = strip["place"]
-        clip = dataset.frames(episode, start, start + 3 + strips.HORIZON)
-        actions = dataset.actions(episode)[start : start + 2 + strips.HORIZON]
-        np.testing.assert_array_equal(frames_of(strip["rows"]["real"]), clip[3:][at])
-        assert strip["actions"] == [simulator.action_names[action] for action in actions[2:][at]]
-        imagined = simulator.imagine(clip[None, :3], actions[None, :2], actions[None, 2:], seed=0).frames[0]
-        np.testing.assert_array_equal(frames_of(strip["rows"]["model"]), imagined[at])
-        untold = simulator.imagine(clip[None, :3], np.full((1, 2), -1), np.full((1, 10), -1), seed=0).frames[0]
-        np.testing.assert_array_equal(frames_of(strip["rows"]["no_actions"]), untold[at])
+    for (name, picture), (rows, actions) in zip(found.pictures.items(), drawn, strict=True):
+        (index,) = (i for i, (episode, start) in enumerate(clips.places) if name == f"episode {episode}, frame {start}")
+        clip, done = clips.frames[index], clips.actions[index]
+        assert actions == [simulator.action_names[action] for action in done[2:]]
+        every = simulator.imagine(clips.frames[:, :3], clips.actions[:, :2], clips.actions[:, 2:], seed=0).frames
+        np.testing.assert_array_equal(rows["model"], every[index])
+        sheet = Image.open(io.BytesIO(base64.b64decode(picture.png)))
+        for row, frames in enumerate(rows.values()):
+            np.testing.assert_array_equal(frames_of(sheet, row, rows=len(rows)), frames[at])
+        np.testing.assert_array_equal(rows["real"], clip[3:])
         rebuilt = simulator.decode(simulator.tokenizer.encode(clip[None, 3:]))[0]
-        np.testing.assert_array_equal(frames_of(strip["rows"]["reconstruction"]), rebuilt[at])
+        np.testing.assert_array_equal(rows["reconstruction"], rebuilt)
+        assert list(rows) == ["real", "reconstruction", "model", "no_actions"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.worlds import record_toy, tiny_simulator
+from worldmodel.evaluation.answers import from_json, to_json
 from worldmodel.evaluation.harness.clips import psnr
 from worldmodel.evaluation.harness.subject import Subject
 from worldmodel.evaluation.metrics.codecs import available
@@ -27,17 +27,17 @@ def test_numbers(tmp_path: Path) -> None:
     clips = subject.clips(tokenizer.HORIZON)
     rebuilt = subject.simulator.tokenizer.decode(subject.simulator.tokenizer.encode(clips.frames))
     quality = psnr(rebuilt, clips.frames)
-    assert numbers["psnr"]["mean"] == pytest.approx(quality.mean())
-    assert numbers["psnr_moving"]["mean"] == pytest.approx(quality[clips.moving].mean())
-    assert numbers["per_clip"]["psnr"] == np.round(quality, 4).tolist()
-    assert numbers["frames"] == 4 * 12
+    assert numbers.scalars["psnr"].value == pytest.approx(quality.mean())
+    assert numbers.scalars["psnr_moving"].value == pytest.approx(quality[clips.moving].mean())
+    assert numbers.clips["psnr"] == np.round(quality, 4).tolist()
+    assert numbers.scalars["frames"].value == 4 * 12
     energies = gradient_energy(rebuilt).sum() / gradient_energy(clips.frames).sum()
-    assert numbers["sharpness"] == pytest.approx(energies)
-    assert numbers["bits_per_frame"]["uniform"] == 64 * 4
-    equal = numbers["equal_bytes"]
-    assert equal["budget_bytes"] == 32
-    assert equal["psnr"]["tokenizer"]["mean"] == pytest.approx(quality[:, -1].mean())
-    assert equal["over_budget"]["jpeg"] == 1  # a JPEG's header alone is larger
-    assert ("avif" in equal["unavailable"]) == (not available("AVIF"))
+    assert numbers.scalars["sharpness"].value == pytest.approx(energies)
+    assert numbers.scalars["bits_per_frame/uniform"].value == 64 * 4
+    equal = numbers.tables["equal_bytes"]
+    assert numbers.scalars["budget_bytes"].value == 32
+    assert equal["tokenizer", "psnr"].value == pytest.approx(quality[:, -1].mean())
+    assert equal["jpeg", "over_budget"].value == 1  # a JPEG's header alone is larger
+    assert ("avif" in numbers.skipped) == (not available("AVIF"))
     assert done == [(now, 8) for now in range(1, 9)]
-    json.dumps(numbers, allow_nan=False)
+    assert from_json(to_json(numbers)).tables.keys() == numbers.tables.keys()

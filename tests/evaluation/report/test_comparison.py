@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from worldmodel.evaluation.answers import Answer, Curve, Scalar, Series, to_json
 from worldmodel.evaluation.report import comparison
 
 
@@ -19,12 +20,14 @@ def metrics(values: list[Any], **settings: Any) -> dict[str, Any]:
         "schema": comparison.SCHEMA,
         "data": {"fingerprint": "d" * 64},
         "settings": {"clips": len(values), "context": 6, "seed": 0, "quick": False} | settings,
-        "parts": {
-            "fidelity": {
-                "psnr": {"model": {"mean": [mean, mean + 2], "low": [0.0, 0.0], "high": [9.0, 9.0]}},
-                "per_clip": {"model": values},
-                "ok": True,
-            }
+        "answers": {
+            "fidelity": to_json(
+                Answer(
+                    scalars={"engine": Scalar("numpy")},
+                    series={"psnr": Series("PSNR", (1, 2), {"model": Curve((mean, mean + 2))})},
+                    clips={"model": values},
+                )
+            )
         },
     }
 
@@ -36,7 +39,7 @@ def test_clips_are_paired() -> None:
     after = before + 0.2 + rng.normal(0, 0.05, (30, 4))
     (path, pair), *rest = comparison.clip_by_clip(metrics(before.tolist()), metrics(after.tolist())).items()
     assert (path, rest) == ("fidelity/model", [])
-    assert pair.difference == pytest.approx((after - before).mean())
+    assert pair.difference == pytest.approx((after - before).mean(), abs=1e-4)
     assert 0.1 < pair.low < 0.2 < pair.high < 0.3
     assert pair.p < 0.001
 
@@ -49,7 +52,7 @@ def test_a_single_video_has_no_pairs() -> None:
 def test_shared_numbers() -> None:
     """Numbers with intervals and by step are compared by their means; what only one has, and what is none, is not."""
     first, second = metrics([1.0, 3.0]), metrics([2.0, 6.0])
-    second["parts"]["speed"] = {"frames": 9.5}
+    second["answers"]["speed"] = {"scalars": {"frames": 9.5}}
     found = comparison.shared(first, second)
     assert {path: (pair.first, pair.second) for path, pair in found.items()} == {
         "fidelity/psnr/model, mean of 2 steps": (3, 5)

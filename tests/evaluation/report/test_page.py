@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from worldmodel.evaluation.harness.run import PARTS, Outcome
+from worldmodel.evaluation.answers import Answer, Claim, Curve, Picture, Scalar, Series, Table
+from worldmodel.evaluation.harness.run import QUESTIONS, Evaluation
 from worldmodel.evaluation.report import bars
-from worldmodel.evaluation.report.page import question, render
+from worldmodel.evaluation.report.page import docstring, render
 
 VOID = {"meta", "img", "br"}
 PNG = "iVBORw0KGgo="
@@ -43,9 +44,9 @@ class Page(HTMLParser):
             self.text += f" {data} "
 
 
-def outcome(**changes: Any) -> Outcome:
-    """Numbers of two parts, with a picture and a video strip."""
-    curve = {"mean": [20.0, 19.0, 18.0], "low": [19.0, 18.0, 17.0], "high": [21.0, 20.0, 19.0]}
+def evaluation(**changes: Any) -> Evaluation:
+    """The answers of two questions, with a picture and a video strip."""
+    curve = Curve((20.0, 19.0, 18.0), (19.0, 18.0, 17.0), (21.0, 20.0, 19.0))
     metrics = {
         "checkpoint": {"fingerprint": "f" * 64, "parameters": {"tokenizer": 1, "dynamics": 2}},
         "data": {"fingerprint": "d" * 64, "split": "test", "env": "toy<&>", "episodes": 3, "frames": 303},
@@ -56,20 +57,24 @@ def outcome(**changes: Any) -> Outcome:
         "sane": True,
         "broken_claims": [],
         "failures": {},
-        "runs": {"fidelity": {"seconds": 1.5}},
-        "parts": {
-            "tokenizer": {"psnr_moving": 30.25, "sanity": [{"claim": "x <= y", "holds": True, "figures": {"x": 1.0}}]},
-            "fidelity": {"psnr": {"model": curve, "copy_last": [10.0, 9.0, 8.0]}},
-        },
+        "runs": {"fidelity": {"seconds": 1.5, "cpu_seconds": 2.5}},
     }
-    strip = {"place": [1, 20], "actions": ["left", "forward+right"], "rows": {"real": PNG, "model": PNG}}
-    pictures = {"strips": {"strips": [strip], "steps": [1, 2]}, "fidelity": {"grid": {"png": PNG, "frame": 52}}}
-    return Outcome(metrics=metrics | changes, pictures=pictures)
+    claim = Claim(text="x <= y", holds=True, figures={"x": 1.0})
+    answers = {
+        "tokenizer": Answer(scalars={"psnr_moving": Scalar(30.25)}, claims=(claim,)),
+        "fidelity": Answer(
+            series={"10/psnr": Series("PSNR, dB", (1, 2, 3), {"model": curve, "copy_last": Curve((10.0, 9.0, 8.0))})},
+            tables={"t": Table("a table", ("top1",), {"without_map": (Scalar(0.125),)})},
+            pictures={"grid": Picture(png=PNG, caption="frame 52")},
+        ),
+        "strips": Answer(pictures={"episode 1, frame 20": Picture(png=PNG)}),
+    }
+    return Evaluation(metrics=metrics | changes, answers=answers)
 
 
 def test_the_page_stands_alone() -> None:
     """Nothing is loaded from anywhere, no script is needed, every tag is closed, and every picture is described."""
-    text = render(outcome(), name="a model")
+    text = render(evaluation(), name="a model")
     page = Page(text)
     assert not {"script", "link", "iframe"} & {tag for tag, _ in page.seen}
     assert not re.search(r"https?://|@import|url\(", text)
@@ -82,41 +87,51 @@ def test_the_page_stands_alone() -> None:
 
 def test_the_page_says_what_was_measured() -> None:
     """Questions, numbers, claims, bars, settings and machine are on it, with what is special to HTML escaped."""
-    page = Page(render(outcome(), name="<b>"))
+    page = Page(render(evaluation(), name="<b>"))
     assert "Evaluation of <b>" in page.text
     assert "toy<&>" in page.text
-    for said in ("20.0", "30.2", "x <= y", "abc123", "Abacus", "forward+right", "frame 52", question("fidelity")):
-        assert said in page.text
-    for bar in bars.bars(outcome().metrics):
+    said = (
+        "20.0",
+        "30.2",
+        "x <= y",
+        "abc123",
+        "Abacus",
+        "frame 52",
+        "model without map",
+        "0.125",
+        "episode 1, frame 20",
+    )
+    for words in (*said, docstring("fidelity")):
+        assert words in page.text
+    for bar in bars.bars(evaluation().answers):
         assert bar.name in page.text
-    assert sum(tag == "svg" for tag, _ in page.seen) == 1
     assert "All 1 checks of the checker hold." in page.text
 
 
 def test_what_speaks_against_the_numbers_is_red() -> None:
-    """A claim that does not hold, a part that failed and a wrong split stand at the top, in red."""
-    row = {"part": "tokenizer", "claim": "x <= y", "holds": False, "figures": {"x": 2.0}}
+    """A claim that does not hold, a question that failed and a wrong split stand at the top, in red."""
+    row = {"question": "tokenizer", "text": "x <= y", "figures": {"x": 2.0}}
     changes = {"sane": False, "broken_claims": [row], "failures": {"control": "no engine"}, "warnings": ["split train"]}
-    good = outcome()
-    good.metrics["parts"]["tokenizer"]["sanity"] = [row]
-    text = render(Outcome(metrics=good.metrics | changes, pictures={}), name="a model")
+    bad = evaluation(**changes)
+    bad.answers["tokenizer"] = Answer(claims=(Claim(text="x <= y", holds=False, figures={"x": 2.0}),))
+    text = render(bad, name="a model")
     head, _, rest = text.partition("<h2>")
     assert '<div class="verdict broken">' in head
     assert "1 of 1 checks of the checker do not hold." in head
     for said in ("tokenizer: it does not hold that x &lt;= y", "control could not be asked: no engine", "split train"):
         assert said in head
     assert '<span class="missed">does not hold</span> x &lt;= y' in rest
-    assert 'class="verdict broken"' not in render(outcome(), name="a model")
+    assert 'class="verdict broken"' not in render(evaluation(), name="a model")
 
 
 def test_a_quick_look_is_called_one() -> None:
     """Numbers from a tenth of the work are not mistaken for the others."""
-    settings = outcome().metrics["settings"] | {"quick": True}
-    assert "too noisy to compare" in render(outcome(settings=settings), name="a model")
-    assert "too noisy to compare" not in render(outcome(), name="a model")
+    settings = evaluation().metrics["settings"] | {"quick": True}
+    assert "too noisy to compare" in render(evaluation(settings=settings), name="a model")
+    assert "too noisy to compare" not in render(evaluation(), name="a model")
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_every_part_asks_a_question(part: str) -> None:
-    """The docstring of a part begins with the question that the page repeats."""
-    assert question(part).endswith("?")
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_every_question_is_one(name: str) -> None:
+    """The docstring of a question's module asks it, and the page repeats it."""
+    assert "?" in docstring(name)

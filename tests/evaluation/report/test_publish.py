@@ -28,7 +28,7 @@ def test_the_documentation_shows_the_shipped_numbers(doc: Path, shipped: publish
     text = doc.read_text()
     assert publish.MARKED.search(text)
     assert text.count("<!-- results:begin") == len(publish.MARKED.findall(text))
-    renewed = publish.publish(text, shipped)
+    renewed = publish.publish(text, shipped, publish.read_games())
     assert renewed == text, f"run: python -m worldmodel.evaluation.report.publish {doc.relative_to(ROOT)}"
 
 
@@ -45,23 +45,24 @@ def test_the_shipped_numbers_are_of_the_shipped_checkpoint(shipped: publish.Metr
 def test_only_what_is_marked_is_replaced(shipped: publish.Metrics) -> None:
     """Text around the markers stays, what is between them goes, and doing it twice changes nothing more."""
     text = "before 1.0\n<!-- results:begin bars -->\nold 2.0\n<!-- results:end -->\nafter 3.0\n"
-    first = publish.publish(text, shipped)
+    first = publish.publish(text, shipped, publish.read_games())
     assert first.startswith("before 1.0\n<!-- results:begin bars -->\n")
     assert first.endswith("<!-- results:end -->\nafter 3.0\n")
     assert "old 2.0" not in first
     assert publish.table_of_bars(shipped) in first
-    assert publish.publish(first, shipped) == first
+    assert publish.publish(first, shipped, {}) == first
     with pytest.raises(ValueError, match="no block of results named 'nothing'"):
-        publish.publish(text.replace("bars", "nothing"), shipped)
+        publish.publish(text.replace("bars", "nothing"), shipped, {})
 
 
 def test_a_changed_number_changes_the_tables(shipped: publish.Metrics) -> None:
     """Every block but the bars' shows PSNR or settings as they are in the metrics."""
     changed = json.loads(json.dumps(shipped))
-    changed["parts"]["fidelity"]["horizons"]["10"]["psnr"]["model"] = [1.25] * 10
+    answers = changed["answers"]
+    answers["fidelity"]["series"]["10/psnr"]["rows"]["model"] = [1.25] * 10
     assert "| **1.2** |" in publish.fidelity(changed)
     assert "| model | 1.25 |" in publish.everything(changed)
-    changed["parts"]["tokenizer"]["psnr_moving"] = 12.34
+    answers["tokenizer"]["scalars"]["psnr_moving"] = 12.34
     assert "12.3 dB on moving clips" in publish.summary(changed)
     changed["settings"]["seed"] = 77
     assert "--seed 77" in publish.provenance(changed)
@@ -73,3 +74,20 @@ def test_a_file_is_rewritten(tmp_path: Path, shipped: publish.Metrics) -> None:
     file.write_text("<!-- results:begin fidelity -->\n<!-- results:end -->\n")
     publish.main([str(file)])
     assert publish.fidelity(shipped) in file.read_text()
+
+
+def test_the_gallery_has_a_row_for_each_game(tmp_path: Path, shipped: publish.Metrics) -> None:
+    """Every checkpoint with a metrics.json of its own is a row; what was not asked of it is a dash."""
+    for name in ("pong", "maze"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps(shipped))
+    games = publish.read_games(tmp_path)
+    del games["pong"]["answers"]["control"]  # type: ignore[attr-defined]
+    text = publish.publish("<!-- results:begin gallery -->\n<!-- results:end -->\n", shipped, games)
+    header, _, maze, pong = (line for line in text.splitlines() if line.startswith("|"))
+    assert header.split("|")[1].strip() == "game"
+    assert maze.startswith(f"| maze (`{shipped['data']['env']}`) |")
+    psnr = shipped["answers"]["fidelity"]["series"]["10/psnr"]["rows"]
+    assert f"| {psnr['reconstruction']['mean'][9]:.1f} | {psnr['model']['mean'][9]:.1f} |" in maze
+    cells = [cell.strip() for cell in pong.split("|")]
+    assert cells.count("–") == 1 + [cell.strip() for cell in maze.split("|")].count("–")

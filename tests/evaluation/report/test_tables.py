@@ -1,73 +1,53 @@
-"""What a part answered becomes tables, whatever its names are; nothing is lost and nothing is mixed."""
+"""Answers become text: nothing is lost, and numbers are readable."""
 
 from __future__ import annotations
 
 import pytest
 
-from worldmodel.evaluation.report.tables import ByStep, Figures, markdown, number, tables
+from worldmodel.evaluation.answers import Answer, Curve, Scalar, Series, Table
+from worldmodel.evaluation.report.tables import cells, label, markdown, number, series_cells, text
 
 
-def interval(mean: object) -> dict[str, object]:
-    return {"mean": mean, "low": mean, "high": mean, "per_clip": [[1.0]]}
+def test_every_part_of_an_answer_is_shown() -> None:
+    """Scalars and what was skipped come first, then tables, then series; claims, clips and pictures are not text."""
+    answer = Answer(
+        scalars={"clips": Scalar(4), "f1": Scalar(0.5, 0.25, 0.75)},
+        tables={"x": Table("the table", ("top1", "ties"), {"model": (Scalar(0.5), Scalar(0))})},
+        series={"psnr": Series("PSNR, dB", (1, 2), {"model": Curve((1.0, 2.0)), "copy_last": Curve((3.0, 4.0))})},
+        skipped={"60 steps": "too short"},
+        clips={"psnr": [1.0]},
+    )
+    facts, table, series = cells(answer)
+    assert facts.bare
+    assert facts.rows == [["clips", "4"], ["F1", "0.500 (0.250 to 0.750)"], ["60 steps: skipped", "too short"]]
+    assert (table.title, table.header) == ("the table", ["", "top-1", "ties"])
+    assert table.rows == [["model", "0.500", "0"]]
+    assert (series.title, series.header) == ("PSNR, dB", ["step", "1", "2"])
+    assert series.rows == [["model", "1.00", "2.00"], ["copy the last frame", "3.00", "4.00"]]
 
 
-def test_each_kind_of_value_has_its_table() -> None:
-    """Figures, intervals and lists by step are told apart; claims, values by clip and pictures are left out."""
-    result = {
-        "clips": 4,
-        "f1": interval(0.5),
-        "psnr": {"model": interval([1.0, 2.0]), "copy_last": [3.0, 4.0]},
-        "counts": [1, 2, 3],
-        "per_clip": {"model": [[1.0]]},
-        "sanity": [{"claim": "x", "holds": True}],
-        "grid": {"png": "abc"},
-    }
-    figures, by_step, *rest = tables(result)
-    assert isinstance(figures, Figures)
-    assert figures.rows == {"clips": ["4"], "f1": ["0.500 (0.500 to 0.500)"]}
-    assert isinstance(by_step, ByStep)
-    assert (by_step.path, by_step.steps) == (("psnr",), [1, 2])
-    assert {row: list(curve.mean) for row, curve in by_step.rows.items()} == {"model": [1, 2], "copy_last": [3, 4]}
-    assert by_step.rows["copy_last"].low is None
-    assert rest == []
-
-
-def test_metrics_are_not_mixed_but_rows_are() -> None:
-    """PSNR and SSIM by step stay two tables; what each row of a comparison answers becomes one table a figure."""
-    metrics = {"psnr": {"a": [30.0, 31.0]}, "ssim": {"a": [0.5, 0.6]}}
-    assert [table.path for table in tables(metrics)] == [("psnr",), ("ssim",)]
-    rows = {"model": {"top1": 0.5, "curve": [0.1, 0.2]}, "oracle": {"top1": 1.0, "curve": [1.0, 1.0]}}
-    figures, by_step = tables(rows)
-    assert isinstance(figures, Figures)
-    assert figures.cells() == (["", "top-1"], [["model", "0.500"], ["oracle", "1.00"]])
-    assert isinstance(by_step, ByStep)
-    assert list(by_step.rows) == ["model", "oracle"]
-    (turned,) = tables({"f1": {"real": 1.0, "model": 0.5}, "top1": {"real": 0.75, "model": 0.25}})
-    assert turned.cells() == (["", "F1", "top-1"], [["real", "1.00", "0.750"], ["model", "0.500", "0.250"]])
-
-
-def test_steps_are_named_by_the_list_beside_them() -> None:
-    """An axis gives the steps, and a long row shows its first, its last and some between."""
-    (named,) = tables({"horizons": [1, 5, 10], "psnr": [3.0, 2.0, 1.0]})
-    assert named.cells() == (["step", "1", "5", "10"], [["PSNR, dB", "3.00", "2.00", "1.00"]])
-    (small,) = tables({"a": [-0.0004, 0.25], "b": [-0.04, 12.0]})
-    assert small.cells()[1] == [["a", "0.000", "0.250"], ["b", "0.0", "12.0"]]
-    (long,) = tables({"psnr": [float(step) for step in range(1, 61)]})
-    header, ((_, *cells),) = long.cells()
-    assert (header[1], header[-1], cells[0], cells[-1]) == ("1", "60", "1.0", "60.0")
-    assert len(header) == 11
+def test_long_rows_are_thinned() -> None:
+    """A long row shows its first, its last and some between; a row's numbers have the same digits throughout."""
+    small = series_cells(Series("a", (1, 2), {"a": Curve((-0.0004, 0.25)), "b": Curve((-0.04, 12.0))}))
+    assert small.rows == [["a", "0.000", "0.250"], ["b", "0.0", "12.0"]]
+    steps = tuple(range(1, 61))
+    long = series_cells(Series("a", steps, {"psnr": Curve(tuple(map(float, steps)))}))
+    assert (long.header[1], long.header[-1], long.rows[0][1], long.rows[0][-1]) == ("1", "60", "1.0", "60.0")
+    assert len(long.header) == 11
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
+    ("value", "said"),
     [(0, "0"), (0.0, "0"), (12345, "12,345"), (3790.4, "3,790"), (336.0, "336"), (31.574, "31.6"), (0.0186, "0.0186"),
      (-1.234, "-1.23"), (1e-5, "1.0e-05"), (8.75, "8.75")],
 )  # fmt: skip
-def test_numbers_are_readable(value: float, text: str) -> None:
+def test_numbers_are_readable(value: float, said: str) -> None:
     """Three digits that mean something, whole numbers whole."""
-    assert number(value) == text
+    assert number(value) == said
+    assert text(Scalar(value)) == said
 
 
-def test_markdown() -> None:
-    """A header, a rule, and a line a row."""
+def test_markdown_and_labels() -> None:
+    """A header, a rule, and a line a row; paths are read part by part."""
     assert markdown(["", "1"], [["a", "2"]]) == "|  | 1 |\n| --- | --- |\n| a | 2 |\n"
+    assert label("fidelity/10/psnr/without_map") == "fidelity: 10: PSNR, dB: model without map"

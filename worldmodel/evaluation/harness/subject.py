@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from ...rollouts import EpisodeDataset
 from ...simulator import Simulator
 from ...types import NO_ACTION, Codes
 from .clips import Clips, draw_clips
-from .imagined import ImaginedCodes, identity_of
+from .kept_codes import KeptCodes, identity_of
 
 CLIPS_AT_ONCE = 8
 
@@ -96,8 +95,8 @@ class Subject(Recordings):
         """Return the rows of every table of imagined video: the models, the model without actions, and copy-last."""
         return {**self.conditional, "no_actions": self.unconditional, "copy_last": copy_last}
 
-    def _kept(self, simulator: Simulator) -> ImaginedCodes | None:
-        return ImaginedCodes(self.cache / "imagined", identity_of(simulator)) if self.cache else None
+    def _kept(self, simulator: Simulator) -> KeptCodes | None:
+        return KeptCodes(self.cache / "imagined", identity_of(simulator)) if self.cache else None
 
     def wrong_actions(self, clips: Clips) -> np.ndarray:
         """Return for each action of clips another one of the game's, drawn uniformly: int64 (b t-1), the same ones
@@ -108,26 +107,24 @@ class Subject(Recordings):
         wrong: np.ndarray = (clips.actions + rng.integers(1, max(2, number), clips.actions.shape)) % number
         return wrong
 
-    def rehearse(self) -> None:
+    def warm_up(self) -> None:
         """Do what is done most, for nothing: to be timed."""
-        self.simulator.rehearse()
+        self.simulator.warm_up()
 
 
 def without_map(simulator: Simulator) -> Simulator | None:
     """Return the same models with the learned map switched off; None where there is no map, or it is off already."""
-    if not getattr(simulator, "has_map", False):
+    if not simulator.use_map:
         return None
-    make: Any = Simulator
-    found: Simulator = make(
+    return Simulator(
         simulator.tokenizer,
         simulator.dynamics,
-        simulator.learned_map,  # type: ignore[attr-defined]
+        simulator.learned_map,
         use_map=False,
         temperature=simulator.temperature,
         top_k=simulator.top_k,
         precision=simulator.precision,
     )
-    return found
 
 
 class Imaginer(Protocol):
@@ -143,7 +140,7 @@ class Conditional:
     Where one context is given several times in a row, under other actions or with other noise, it is taken in once.
     """
 
-    def __init__(self, simulator: Simulator, *, kept: ImaginedCodes | None = None) -> None:
+    def __init__(self, simulator: Simulator, *, kept: KeptCodes | None = None) -> None:
         self.simulator = simulator
         self.kept = kept
         self._begun: tuple[bytes, Simulator] | None = None  # the context last given, and who has taken it in
@@ -170,7 +167,7 @@ class Conditional:
         return codes.to(self.simulator.dynamics.device)
 
     def _codes(self, past: np.ndarray, known: np.ndarray, asked: np.ndarray, *, seed: int) -> Codes:
-        simulator = _fork(self._after(past, known))
+        simulator = self._after(past, known).fork()
         simulator.seed(seed)
         return torch.stack([simulator.step(asked[:, i]) for i in range(asked.shape[1])], dim=1)
 
@@ -178,18 +175,10 @@ class Conditional:
         """Return a simulator that has taken in a context."""
         key = hashlib.sha256(past.tobytes() + known.tobytes()).digest()
         if self._begun is None or self._begun[0] != key:
-            simulator = _fork(self.simulator)
+            simulator = self.simulator.fork()
             simulator.reset(past, known)
             self._begun = key, simulator
         return self._begun[1]
-
-
-def _fork(simulator: Simulator) -> Simulator:
-    """Return a simulator of the same models that goes on from the same state on its own."""
-    other = copy.copy(simulator)
-    other.generator = torch.Generator()
-    other._cache = copy.deepcopy(simulator._cache)
-    return other
 
 
 class Unconditional(Conditional):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...dynamics.features import Features
 from ...dynamics.samplers import Sampler
 from ...dynamics.sampling import gumbel_noise
 from ...runtime import autocast
@@ -19,12 +19,12 @@ from ...types import Codes, FrameCodes
 
 FRAMES_AT_ONCE = 16  # whose logits are held at the same time
 
-OnFrame = Callable[[Tensor, FrameCodes], None]  # is told features (b n d) and the codes (b h w) drawn from them
+OnFrame = Callable[[Features, FrameCodes], None]  # is told features (b) and the codes (b h w) drawn from them
 
 
 @torch.inference_mode()
-def past_features(simulator: Simulator, codes: Codes, actions: np.ndarray, *, num_real: int | None = None) -> Tensor:
-    """Return the features (b t n d) of the frames that follow `codes` (b t h w) under `actions` (b t).
+def past_features(simulator: Simulator, codes: Codes, actions: np.ndarray, *, num_real: int | None = None) -> Features:
+    """Return the features (b t) of the frames that follow `codes` (b t h w) under `actions` (b t).
 
     Args:
         simulator: whose dynamics is asked, with its learned map where it uses one.
@@ -35,34 +35,34 @@ def past_features(simulator: Simulator, codes: Codes, actions: np.ndarray, *, nu
             None for all frames to be a real past, as in training.
     """
     given = torch.as_tensor(actions, dtype=torch.int64).to(codes.device)
-    with autocast(codes.device, precision=simulator.precision):
-        return simulator.dynamics.features(codes, given, seen=num_real)
+    return simulator.features(codes, given, num_real=num_real)
 
 
 @torch.inference_mode()
-def frame_nats(simulator: Simulator, features: Tensor, codes: Codes) -> np.ndarray:
-    """Return the mean of -log p(code) over each frame of `codes` (b t h w), given features (b t n d): float64 (b t).
+def frame_nats(simulator: Simulator, features: Features, codes: Codes) -> np.ndarray:
+    """Return the mean of -log p(code) over each frame of `codes` (b t h w), given features (b t): float64 (b t).
 
     p is the model's own distribution, whatever temperature it is drawn with.
     """
     b, t = codes.shape[:2]
-    flat = zip(features.flatten(0, 1).split(FRAMES_AT_ONCE), codes.flatten(0, 1).split(FRAMES_AT_ONCE), strict=True)
-    parts = []
-    for some, frames in flat:
+    flat, every, parts = features.flatten(), codes.flatten(0, 1), []
+    for start in range(0, len(every), FRAMES_AT_ONCE):
+        chosen = slice(start, start + FRAMES_AT_ONCE)
+        some, frames = flat[chosen], every[chosen]
         with autocast(codes.device, precision=simulator.precision):
-            logits = simulator.dynamics.logits(some.unsqueeze(0), frames.unsqueeze(0))[0]
+            logits = simulator.dynamics.logits(some[None], frames[None])[0]
         nats = F.cross_entropy(logits.float().flatten(0, -2), frames.flatten(), reduction="none")
         parts.append(nats.view(len(frames), -1).double().mean(1))
     return torch.cat(parts).view(b, t).cpu().numpy()
 
 
-def draw(simulator: Simulator, features: Tensor, generator: torch.Generator) -> Codes:
-    """Return codes (b t h w) drawn from the model's own distribution, temperature 1, given features (b t n d)."""
+def draw(simulator: Simulator, features: Features, generator: torch.Generator) -> Codes:
+    """Return codes (b t h w) drawn from the model's own distribution, temperature 1, given features (b t)."""
     config = simulator.dynamics.config
     shape = (len(features), config.num_patches, config.codes_per_patch, config.codebook_size)
     drawn = [
         simulator.sampler.sample(features[:, i], gumbel_noise(shape, generator), temperature=1.0, top_k=0)
-        for i in range(features.shape[1])
+        for i in range(features.num_frames)
     ]
     return torch.stack(drawn, dim=1)
 
@@ -73,17 +73,24 @@ class RecordingSampler:
     def __init__(self, sampler: Sampler, on_frame: OnFrame) -> None:
         self.sampler, self.on_frame = sampler, on_frame
 
-    def sample(self, features: Tensor, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
+    def sample(self, features: Features, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
         """Return the codes (b h w) that the sampler draws."""
         codes = self.sampler.sample(features, noise, temperature=temperature, top_k=top_k)
         self.on_frame(features, codes)
         return codes
 
+    def sample_scored(
+        self, features: Features, noise: Tensor, *, temperature: float, top_k: int
+    ) -> tuple[FrameCodes, Tensor]:
+        """Return the codes (b h w) that the sampler draws, and their nats (b)."""
+        codes, nats = self.sampler.sample_scored(features, noise, temperature=temperature, top_k=top_k)
+        self.on_frame(features, codes)
+        return codes, nats
+
 
 def recording(simulator: Simulator, on_frame: OnFrame) -> Simulator:
     """Return a simulator of the same models with a state of its own, of whose every draw `on_frame` is told."""
-    other = copy.copy(simulator)
-    other.generator = torch.Generator()
+    other = simulator.fork()
     other.sampler = RecordingSampler(simulator.sampler, on_frame)
     return other
 
@@ -92,17 +99,17 @@ def recording(simulator: Simulator, on_frame: OnFrame) -> Simulator:
 class Recorded:
     """Imagined frames, and the features that each was drawn from."""
 
-    features: Tensor  # (b n d' d)
+    features: Features  # (b n)
     codes: Codes  # (b n h w)
 
 
 def record(simulator: Simulator, codes: Codes, actions: np.ndarray, *, context: int, seed: int) -> Recorded:
     """Imagine what follows a context, codes (b c h w), under `actions` (b c-1+n): the first c-1 are within it."""
-    frames: list[tuple[Tensor, FrameCodes]] = []
+    frames: list[tuple[Features, FrameCodes]] = []
     recorder = recording(simulator, lambda features, drawn: frames.append((features, drawn)))
     recorder.seed(seed)
     recorder.reset_codes(codes, torch.as_tensor(actions[:, : context - 1]))
     for step in range(context - 1, actions.shape[1]):
         recorder.step(actions[:, step])
     features, drawn = zip(*frames, strict=True)
-    return Recorded(torch.stack(features, dim=1), torch.stack(drawn, dim=1))
+    return Recorded(Features.stack(features), torch.stack(drawn, dim=1))

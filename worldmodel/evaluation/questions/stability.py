@@ -14,11 +14,11 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from ...dynamics.features import Features
 from ...rollouts import EpisodeDataset
 from ...simulator import Simulator
-from ...types import FrameCodes, Report
+from ...types import Codes, FrameCodes, Report
 from ..answers import Answer, Claim, Curve, Scalar, Series
 from ..harness.clips import Clips
 from ..harness.subject import Subject
@@ -147,7 +147,7 @@ def trace_imagined(
     report: Callable[[int], None],
 ) -> Trace:
     """Return the trace of what follows the clips' contexts under actions `future` (b n), n a multiple of BLOCK."""
-    frames: list[tuple[Tensor, FrameCodes]] = []
+    frames: list[tuple[Features, FrameCodes]] = []
     recorder = recording(simulator, lambda features, codes: frames.append((features, codes)))
     recorder.seed(seed)
     recorder.reset(clips.frames[:, :context], clips.actions[:, : context - 1])
@@ -158,7 +158,7 @@ def trace_imagined(
         for step in range(start, start + BLOCK):
             recorder.step(future[:, step])
         codes = torch.stack([drawn for _, drawn in frames], dim=1)
-        features = torch.stack([known for known, _ in frames[::scored_every]], dim=1)
+        features = Features.stack([known for known, _ in frames[::scored_every]])
         nats.append(frame_nats(simulator, features, codes[:, ::scored_every]))
         looks = simulator.decode(torch.cat([before, codes], dim=1))
         counts.append(_counts(codes, simulator))
@@ -169,7 +169,7 @@ def trace_imagined(
     return Trace(*(np.concatenate(part, axis=1) for part in (nats, [np.stack(counts, 1)], changes, sharp)))
 
 
-def _counts(codes: Tensor, simulator: Simulator) -> np.ndarray:
+def _counts(codes: Codes, simulator: Simulator) -> np.ndarray:
     """Return how often each code appears in each clip of (b t h w): (b k)."""
     size = simulator.tokenizer.config.codebook_size
     return np.stack([np.bincount(clip.flatten().cpu().numpy(), minlength=size) for clip in codes])
