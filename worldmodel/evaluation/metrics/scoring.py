@@ -89,6 +89,14 @@ class RecordingSampler:
         self.on_frame(features, codes)
         return codes
 
+    def sample_scored(
+        self, features: Features, noise: Tensor, *, temperature: float, top_k: int
+    ) -> tuple[FrameCodes, Tensor]:
+        """Return the codes (b h w) that the sampler draws, and their nats (b)."""
+        codes, nats = self.sampler.sample_scored(features, noise, temperature=temperature, top_k=top_k)
+        self.on_frame(features, codes)
+        return codes, nats
+
 
 def recording(simulator: Simulator, on_frame: OnFrame) -> Simulator:
     """Return a simulator of the same models with a state of its own, of whose every draw `on_frame` is told."""
