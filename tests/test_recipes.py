@@ -129,7 +129,7 @@ def test_make_pretrained_calls_recipes_that_exist() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_toy_is_made_from_nothing(name: str, tmp_path: Path) -> None:
-    """Each recipe, at toy sizes, leaves a checkpoint that loads and its numbers; repeated, it trains on from there."""
+    """Each recipe, at toy sizes, leaves a checkpoint that loads, and its numbers."""
     words = ["toy", "toy"] if name == "game.sh" else []
     variables = {**TOY, "BIN": str(Path(sys.executable).parent), "RUNS": str(tmp_path), "EVALUATE": QUICK}
     variables |= {"NAME": "toy", "ENV_ID": "toy", "OMP_NUM_THREADS": "1"}
@@ -139,4 +139,4 @@ def test_a_toy_is_made_from_nothing(name: str, tmp_path: Path) -> None:
     from worldmodel import Simulator
 
     assert "noop" in Simulator.from_pretrained(tmp_path / "toy" / "dynamics").action_names
-    assert json.loads((tmp_path / "toy" / "evaluated" / "metrics.json").read_text())["parts"].keys() == {"tokenizer"}
+    assert json.loads((tmp_path / "toy" / "evaluated" / "metrics.json").read_text())["answers"].keys() == {"tokenizer"}
