@@ -49,9 +49,14 @@ def _given(env: Any) -> list[str]:
     return [str(name) for name in said]
 
 
-def unique(names: Sequence[str]) -> tuple[str, ...]:
-    """Return `names` as action names: letters, digits and `_`, each once; what is equal gets a number."""
-    safe = [safe_name(name) or f"action_{index}" for index, name in enumerate(names)]
+def unique(names: Sequence[str], *, joined: bool = False) -> tuple[str, ...]:
+    """Return `names` as action names: letters, digits and `_`, each once; what is equal gets a number.
+
+    Args:
+        joined: whether a `+` in a name joins buttons that are pressed together.
+    """
+    clean = _safe_joined if joined else safe_name
+    safe = [clean(name) or f"action_{index}" for index, name in enumerate(names)]
     found: list[str] = []
     for name in safe:
         number, numbered = 1, name
@@ -67,3 +72,8 @@ def safe_name(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
     return RESERVED.get(name, name)
+
+
+def _safe_joined(text: str) -> str:
+    parts = [safe_name(part) for part in text.split("+")]
+    return "+".join(parts) if all(parts) and len(set(parts)) == len(parts) else safe_name(text)

@@ -18,7 +18,7 @@ POLICY=${POLICY:-random}
 TOKENIZER_MINUTES=${TOKENIZER_MINUTES:-15}
 TOKENIZER_FLAGS=${TOKENIZER_FLAGS:-}
 DYNAMICS_MINUTES=${DYNAMICS_MINUTES:-60}
-DYNAMICS_FLAGS=${DYNAMICS_FLAGS:---set pose=false --set batch=4 --set clip=9}
+DYNAMICS_FLAGS=${DYNAMICS_FLAGS:---set learned_map=no --set batch=4 --set clip=9}
 STEPS=${STEPS:-60000}                # of each agent
 HORIZON=${HORIZON:-72}               # imagined steps; the real game ends after 75, less the 3 that lead in
 AGENT_FLAGS=${AGENT_FLAGS:-}
@@ -43,7 +43,7 @@ resume() {
 
 record() {
   $WORLDMODEL collect-rollouts --env "$ENV" --frames "$FRAMES" --policy "$POLICY" --set frame_size="$FRAME_SIZE" \
-    --seed "$SEED" --out "$OUT/data"
+    --set seed="$SEED" --out "$OUT/data"
 }
 
 tokenizer() {

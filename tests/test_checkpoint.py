@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import worldmodel.checkpoint
 from tests.models import tiny_tokenizer
+from worldmodel import checkpoint
 from worldmodel.checkpoint import Checkpoint, build, load_weights, read, read_index, write
 from worldmodel.index import write_index
 from worldmodel.tokenizer.model import Tokenizer
@@ -56,7 +57,7 @@ def test_a_new_save_removes_the_old_shards(tmp_path: Path) -> None:
     """The directory holds the newest checkpoint and nothing else."""
     write(tmp_path, make(0))
     write(tmp_path, make(1))
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3  # a shard for module "a", one for buffers, and the index
     assert_equal(read(tmp_path, kind="tokenizer"), make(1))
 
 
@@ -168,7 +169,7 @@ def test_what_a_killed_save_left_is_swept(tmp_path: Path) -> None:
     for name in (".model-00001-of-00001-0123456789ab.safetensors.tmp", ".config.json.tmp"):
         (tmp_path / name).write_bytes(b"half")
     write(tmp_path, make())
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3  # a shard for module "a", one for buffers, and the index
 
 
 def test_sizes_are_compared_before_memory_is_taken() -> None:
@@ -201,3 +202,23 @@ def test_weights_must_fit_and_be_finite() -> None:
     del tensors["encoder.0.weight"]
     with pytest.raises(ValueError, match=r"do not fit the config.*encoder\.0\.weight"):
         load_weights(tokenizer, make(tensors=tensors), "dir")
+
+
+def test_a_module_that_did_not_change_keeps_its_file(tmp_path: Path) -> None:
+    """There are shards for each module, so a save touches only the files of modules that changed."""
+    tensors = {"a.weight": torch.zeros(3), "b.weight": torch.zeros(3)}
+    write(tmp_path, make(tensors=tensors))
+    before = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.safetensors")}
+    write(tmp_path, make(tensors=tensors | {"b.weight": torch.ones(3)}))
+    after = {file.name for file in tmp_path.glob("*.safetensors")}
+    assert {name.split("-")[0] for name in before.keys() & after} == {"a"}
+    assert {name.split("-")[0] for name in before.keys() ^ after} == {"b"}
+
+
+def test_a_large_module_has_several_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each at most as large as a shard may be, and read as one."""
+    monkeypatch.setattr(checkpoint, "SHARD_BYTES", 100)
+    tensors = {f"a.{i}": torch.full((20,), float(i)) for i in range(3)}
+    write(tmp_path, make(tensors=tensors))
+    assert sorted(file.name[:3] for file in tmp_path.glob("*.safetensors")) == ["a-1", "a-2", "a-3"]
+    assert_equal(read(tmp_path, kind="tokenizer"), make(tensors=tensors))

@@ -233,3 +233,35 @@ def test_outcomes_change_no_frame(simulator: Simulator) -> None:
         simulator.reset(frames[None], actions[None])
         codes.append(torch.stack([step(np.array([i % 4])) for i in range(4)]))
     assert torch.equal(*codes)
+
+
+def test_threads_change_no_code(monkeypatch: pytest.MonkeyPatch, simulator: Simulator) -> None:
+    """Games that are shared among threads are the games that one thread imagines, to the last code."""
+    alone = play_all(vector(simulator, 9), 6, seed=1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert play_all(vector(simulator, 9), 6, seed=1) == alone
+
+
+def test_a_copy_depends_on_its_seed_alone_in_bfloat16(simulator: Simulator) -> None:
+    """Products in bfloat16 round a game's numbers, but not by how many games there are."""
+    engine = Simulator(simulator.tokenizer, simulator.dynamics, precision="float32", engine="numpy-bfloat16")
+    settings: dict[str, Any] = {"horizon": 5, "observation": "codes"}
+    alone = play_all(ImaginedVectorEnv(1, engine, CONTEXTS, **settings), 10, seed=7)[0]
+    assert play_all(ImaginedVectorEnv(6, engine, CONTEXTS, **settings), 10, seed=7)[0] == alone
+
+
+@pytest.mark.parametrize("top_k", [0, 3])
+def test_nats_are_those_of_the_drawn_codes(simulator: Simulator, top_k: int) -> None:
+    """What is added up while sampling is -log p of the codes at temperature 1, by a second pass over the frame."""
+    frames, actions = random_contexts([3])[0]
+    steps = []
+    for engine in ("numpy", "torch"):
+        own = Simulator(
+            simulator.tokenizer, simulator.dynamics, precision="float32", engine=engine, temperature=0.7, top_k=top_k
+        )
+        own.seed(2)
+        own.reset(np.stack([frames] * 2), np.stack([actions] * 2))
+        steps.append(own.step_outcome(np.array([1, 2])))
+    assert torch.equal(steps[0].codes, steps[1].codes)
+    torch.testing.assert_close(steps[0].nats, steps[1].nats, rtol=1e-4, atol=1e-3)
+    assert (steps[0].nats > 0).all()

@@ -104,3 +104,15 @@ def test_video_is_written_whole(context: Context, monkeypatch: pytest.MonkeyPatc
     assert speed.video_seconds(context.frames[:3], frames_per_second=8.75) > 0
     assert len(written) == 3
     assert written[0].shape[0] > 4 * 32
+
+
+def test_codes_are_imagined_without_a_decoder(
+    simulator: Simulator, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What agents are trained on decodes nothing, and is measured in seconds of the steps alone."""
+
+    def decode(self: Simulator, codes: torch.Tensor) -> np.ndarray:
+        raise AssertionError("a frame was decoded")
+
+    monkeypatch.setattr(Simulator, "decode", decode)
+    assert speed.imagine_codes(simulator, context, batch=3, steps=2) > 0

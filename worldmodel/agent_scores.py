@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .agents import Agent
-from .evaluation.intervals import bootstrap
+from .evaluation.metrics.intervals import bootstrap
 from .real_game import RealGameEnv
 from .rollouts.config import SPLITS
 
@@ -20,18 +20,25 @@ Act = Callable[[np.ndarray, np.random.Generator], int]
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Returns of one player: of the real game's episodes of these seeds."""
+    """Returns of one player: of the real game's episodes of these seeds.
+
+    Attributes:
+        training_return: the mean of an agent's last episodes in training, in the world it was trained in.
+    """
 
     name: str
     seeds: tuple[int, ...]
     returns: tuple[float, ...]
     lengths: tuple[int, ...]
+    training_return: float | None = None
 
     def summary(self) -> dict[str, Any]:
         """Return the mean return, its 95% interval, its spread and the mean length, as JSON values."""
-        interval = bootstrap(np.array(self.returns), np.random.default_rng(0), draws=DRAWS)
+        mean = bootstrap(np.array(self.returns), np.random.default_rng(0), draws=DRAWS)
+        interval = {"mean": mean.number, "low": mean.low, "high": mean.high}
         spread, length = float(np.std(self.returns)), float(np.mean(self.lengths))
-        return {"name": self.name, "episodes": len(self.returns), **interval, "std": spread, "length": length}
+        counts = {"name": self.name, "episodes": len(self.returns), "training_return": self.training_return}
+        return counts | {**interval, "std": spread, "length": length}
 
 
 def random_player(num_actions: int) -> Act:
@@ -67,10 +74,11 @@ def play(
 
 
 def table(scores: Sequence[Scores]) -> str:
-    """Return one line a player: mean return with its 95% interval, spread, mean length, number of episodes."""
-    lines = [f"{'player':<32} {'return':>9} {'95% interval':>20} {'std':>8} {'steps':>7} {'n':>5}"]
+    """Return one line a player: mean return with its 95% interval, spread, length, episodes, and that in training."""
+    lines = [f"{'player':<32} {'return':>9} {'95% interval':>20} {'std':>8} {'steps':>7} {'n':>5} {'in training':>12}"]
     for each in (one.summary() for one in scores):
         interval = f"{each['low']:.1f} to {each['high']:.1f}"
         mean, length = f"{each['mean']:9.1f} {interval:>20} {each['std']:8.1f}", f"{each['length']:7.1f}"
-        lines.append(f"{each['name']:<32} {mean} {length} {each['episodes']:5d}")
+        own = "-" if each["training_return"] is None else f"{each['training_return']:.1f}"
+        lines.append(f"{each['name']:<32} {mean} {length} {each['episodes']:5d} {own:>12}")
     return "\n".join(lines)

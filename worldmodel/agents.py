@@ -38,6 +38,8 @@ class AgentSpec:
         steps: so many steps it has been trained.
         seed: of its training.
         temperature: of sampling, in imagination.
+        training: the other settings of its training.
+        mean_return: of the last episodes of its training, in the world it was trained in.
     """
 
     observation: str
@@ -50,6 +52,7 @@ class AgentSpec:
     seed: int
     temperature: float
     training: Mapping[str, Any] = field(default_factory=dict)
+    mean_return: float | None = None
     schema: int = SCHEMA
 
     @property
@@ -136,7 +139,8 @@ def _load_policy(file: Path, spec: AgentSpec, space: spaces.Box) -> Any:
         kind = PPO.policy_aliases[POLICIES[spec.observation]]
         with torch.random.fork_rng(devices=[]):
             policy = kind(space, spaces.Discrete(len(spec.action_names)), lambda _: 0.0, **spec.policy_settings)
-        policy.load_state_dict(parameters["policy"])
+        weights: Any = parameters["policy"]
+        policy.load_state_dict(weights)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"cannot read {file}: {str(error).splitlines()[0]}") from error
     return policy.eval()

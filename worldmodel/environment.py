@@ -48,6 +48,7 @@ class ImaginedEnv(gymnasium.Env[np.ndarray, np.int64]):
         context_frames: how many real frames a context from a data set has.
         threshold: None draws the end of an episode; a number ends it where the end is likelier than that.
         temperature: of sampling.
+        use_map: imagine with the learned map of the checkpoint, if it has one; slower.
         render_mode: "rgb_array" or None.
 
     `info` holds "codes" (h w), "nats" of the sampled codes, "expected_reward" and "end_probability".
@@ -68,10 +69,11 @@ class ImaginedEnv(gymnasium.Env[np.ndarray, np.int64]):
         context_frames: int = 4,
         threshold: float | None = None,
         temperature: float = 1.0,
+        use_map: bool = False,
         render_mode: str | None = None,
     ) -> None:
         settings = {"horizon": horizon, "observation": observation, "context_frames": context_frames}
-        settings |= {"threshold": threshold, "temperature": temperature}
+        settings |= {"threshold": threshold, "temperature": temperature, "use_map": use_map}
         self.games = _games(checkpoint, contexts, 1, render_mode, **settings)
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": self.games.simulator.frames_per_second}
@@ -101,7 +103,7 @@ class ImaginedEnv(gymnasium.Env[np.ndarray, np.int64]):
             self.games.info(0),
         )
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """Return the newest frame, uint8 (H W 3)."""
         return self.games.frames()[0] if self.render_mode == "rgb_array" else None
 
@@ -129,11 +131,12 @@ class ImaginedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         context_frames: int = 4,
         threshold: float | None = None,
         temperature: float = 1.0,
+        use_map: bool = False,
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ) -> None:
         settings = {"horizon": horizon, "observation": observation, "context_frames": context_frames}
-        settings |= {"threshold": threshold, "temperature": temperature}
+        settings |= {"threshold": threshold, "temperature": temperature, "use_map": use_map}
         self.games = _games(checkpoint, contexts, num_envs, render_mode, **settings)
         self.num_envs, self.render_mode = num_envs, render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -192,13 +195,13 @@ class ImaginedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Keep the last observations of the games that ended, and begin them anew in the same step."""
         ended, last = self._ended.copy(), self.games.observe()
         final: dict[str, Any] = {}
-        for i in np.flatnonzero(ended):
-            final = self._add_info(final, {"final_obs": last[i], "final_info": self.games.info(i)}, int(i))
+        for i in np.flatnonzero(ended).tolist():
+            final = self._add_info(final, {"final_obs": last[i], "final_info": self.games.info(i)}, i)
         self.games.begin(ended)
         self._ended[:] = False
         return self.games.observe(), *transition.parts(), self._infos(np.ones(self.num_envs, np.bool_)) | final
 
-    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[np.ndarray, ...] | None:
         """Return the newest frame of each game, uint8 (H W 3)."""
         return tuple(self.games.frames()) if self.render_mode == "rgb_array" else None
 

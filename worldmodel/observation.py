@@ -38,13 +38,14 @@ class Observer:
         self.vectors = (codebook - codebook.mean(0)) / codebook.std(0).clamp(min=1e-6)
         size, grid, largest = config.frame_size, config.code_grid, float(self.vectors.abs().max()) + ROUNDING
         self.pool = 1 if grid % POOL else POOL
-        self.space: spaces.Box = {
+        space: dict[str, spaces.Box] = {
             "frames": spaces.Box(0, 255, (size, size, 3), np.uint8),
             "codes": spaces.Box(0, config.codebook_size - 1, (grid, grid), np.int64),
             "features": spaces.Box(
                 -largest, largest, (config.code_dim, grid // self.pool, grid // self.pool), np.float32
             ),
-        }[kind]
+        }
+        self.space = space[kind]
 
     @torch.inference_mode()
     def of_codes(self, codes: FrameCodes) -> np.ndarray:

@@ -36,6 +36,7 @@ class ImaginedVecEnv(VecEnv):
         context_frames: int = 4,
         threshold: float | None = None,
         temperature: float = 1.0,
+        use_map: bool = False,
         render_mode: str | None = None,
     ) -> None:
         self.render_mode = render_mode
@@ -48,6 +49,7 @@ class ImaginedVecEnv(VecEnv):
             context_frames=context_frames,
             threshold=threshold,
             temperature=temperature,
+            use_map=use_map,
         )
         super().__init__(num_envs, self.games.observation_space, self.games.action_space)
         self._actions = np.zeros(num_envs, dtype=np.int64)
@@ -78,8 +80,8 @@ class ImaginedVecEnv(VecEnv):
             for i in np.flatnonzero(ended):
                 infos[i]["terminal_observation"] = observations[i].copy()
             self.games.begin(ended)
-            for i in np.flatnonzero(ended):
-                self.reset_infos[i] = self.games.info(int(i))
+            for i in np.flatnonzero(ended).tolist():
+                self.reset_infos[i] = self.games.info(i)
             observations = self.games.observe()
         return observations, transition.rewards.astype(np.float32), ended, infos
 

@@ -8,75 +8,31 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .checkpoint import has_part, read_index
-from .dynamics.cache import ContextCache
 from .dynamics.expectation import Expectation, ExpectationModel
 from .dynamics.features import Features
 from .dynamics.model import Dynamics
 from .dynamics.outcome import Outcome, OutcomeHead
 from .dynamics.samplers import make_sampler
 from .dynamics.sampling import check_sampling, gumbel_noise
+from .imagined import Imagined, ImaginedStep
 from .learned_map.map import LearnedMap
+from .past import Past
 from .runtime import autocast, default_device
+from .streams import CODES, OUTCOMES, Streams
 from .tokenizer.model import Tokenizer
 from .types import NO_ACTION, Actions, ActionsBetween, Codes, FrameCodes, Frames
 
 PRETRAINED = Path(__file__).parent / "pretrained" / "dynamics"
 LEARNED_MAP = "learned_map"  # the folder of a learned map's checkpoint within that of a dynamics
-
-
-@dataclass(frozen=True, kw_only=True)
-class Imagined:
-    """An imagined future."""
-
-    frames: Frames  # uint8 (b n H W 3)
-    codes: Codes  # (b n h w)
-    seconds_dynamics: float
-    seconds_decode: float
-
-    @property
-    def frames_per_second(self) -> float:
-        """Imagined frames of one video a second, decoding included."""
-        return self.codes.shape[1] / (self.seconds_dynamics + self.seconds_decode)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImaginedStep:
-    """What a step of b imagined games brings."""
-
-    codes: FrameCodes  # (b h w), of the next frame
-    reward: Tensor  # float32 (b), drawn from the reward head
-    terminated: Tensor  # bool (b), whether the episode ends with this step
-    expected_reward: Tensor  # float32 (b)
-    end_probability: Tensor  # float32 (b), whatever the reward
-    nats: Tensor  # float32 (b), -log p of the codes at temperature 1
-
-
-class _Past(NamedTuple):
-    """What is known at the last frame of a past that was taken in."""
-
-    cache: ContextCache  # of the frames before the last
-    expecting: Any  # the expectation model's state; None without one
-
-    def repeat(self, rows: Tensor) -> _Past:
-        """Return what other rows know: (m), for each the number of the one that it has the past of."""
-        cache = copy.deepcopy(self.cache)
-        cache.repeat(rows)
-        return _Past(cache, None if self.expecting is None else self.expecting.repeat(rows))
-
-    def put(self, rows: Tensor, other: _Past, *, batch: int) -> _Past:
-        """Return what is known if some of `batch` rows (m) go on from `other`. The cache takes them in."""
-        self.cache.put(rows, other.cache, batch=batch)
-        return _Past(self.cache, None if self.expecting is None else self.expecting.put(rows, other.expecting))
 
 
 class Simulator:
@@ -90,7 +46,7 @@ class Simulator:
         temperature: of sampling; 0 takes the likeliest code.
         top_k: sample among so many likeliest codes; 0 means all.
         precision: "auto" (bfloat16 where the hardware has it), "float32" or "bfloat16".
-        engine: what draws the codes, "numpy", "torch", or "auto": NumPy on a CPU.
+        engine: what draws the codes, "numpy", "numpy-bfloat16" (for many games), "torch", or "auto": NumPy on a CPU.
     """
 
     def __init__(
@@ -114,11 +70,10 @@ class Simulator:
         self.sampler = make_sampler(dynamics, engine, precision=precision)
         self._frozen = dynamics.frozen(precision=precision)
         self._expecting = learned_map.frozen(precision=precision) if learned_map is not None and use_map else None
-        self.generator, self.outcome_generator = torch.Generator(), torch.Generator()
-        self._row_generators: list[tuple[torch.Generator, torch.Generator]] | None = None
-        self._now: _Past | None = None
-        self._taken_in: tuple[Tensor, _Past] | None = None  # the pasts that were taken in last, and what is known there
-        self._warm: _Past | None = None  # the state of what is done to warm up
+        self.streams = Streams()
+        self._now: Past | None = None
+        self._taken_in: tuple[Tensor, Past] | None = None  # the pasts that were taken in last, and what is known there
+        self._warm: Past | None = None  # the state of what is done to warm up
         self._latest: Tensor | None = None  # the newest frame's codes, not yet taken in: its action is not known
 
     @property
@@ -155,26 +110,19 @@ class Simulator:
 
     def seed(self, seed: int) -> None:
         """Make what follows repeatable."""
-        self.generator.manual_seed(seed)
-        self.outcome_generator.manual_seed(seed)
-        self._row_generators = None
+        self.streams.seed(seed)
 
     def seed_rows(self, seeds: Mapping[int, int], *, batch: int) -> None:
         """Give each of some rows (number -> seed) random numbers of its own, which do not depend on the batch.
 
         Codes and outcomes have a stream each: who asks for outcomes sees the same frames as who does not.
         """
-        if self._row_generators is None or len(self._row_generators) != batch:
-            self._row_generators = [(torch.Generator(), torch.Generator()) for _ in range(batch)]
-        for row, seed in seeds.items():
-            codes, outcomes = np.random.SeedSequence(seed).generate_state(2, np.uint64)
-            self._row_generators[row][0].manual_seed(int(codes))
-            self._row_generators[row][1].manual_seed(int(outcomes))
+        self.streams.seed_rows(seeds, batch=batch)
 
     def fork(self) -> Simulator:
         """Return a simulator of the same models that goes on from the same state on its own, unseeded."""
         other = copy.copy(self)
-        other.generator, other.outcome_generator, other._row_generators = torch.Generator(), torch.Generator(), None
+        other.streams = Streams()
         other._now = copy.deepcopy(self._now)
         return other
 
@@ -190,7 +138,7 @@ class Simulator:
         self.decode(codes[:, None])
 
     def reset(self, frames: Frames, actions: np.ndarray) -> None:
-        """Begin from real frames: uint8 (b t H W 3), and what was done between them: (b t-1), -1 where it is not known.
+        """Begin from real frames: uint8 (b t H W 3), and what was done between them: (b t-1), -1 where it is unknown.
 
         Raises:
             ValueError: if the shapes do not fit, or an action is not one of the model's.
@@ -226,7 +174,7 @@ class Simulator:
         self._latest = self._latest.clone()
         self._latest[rows] = codes[:, -1]
 
-    def _take_in(self, codes: Codes, actions: ActionsBetween) -> _Past:
+    def _take_in(self, codes: Codes, actions: ActionsBetween) -> Past:
         """Return what is known at the last frame of a past: codes (b t h w), and the actions between them (b t-1).
 
         The expectation model sees every frame; in the dynamics, frames beyond its reach leave no trace.
@@ -241,7 +189,7 @@ class Simulator:
             for i in range(first, last):
                 expectation = None if expectations is None else _frame(expectations, i - first)
                 self._frozen.observe(codes[:, i], actions[:, i], cache, expectation)
-        return _Past(cache, expecting)
+        return Past(cache, expecting)
 
     @torch.inference_mode()
     def step(self, actions: Tensor | np.ndarray) -> FrameCodes:
@@ -250,7 +198,10 @@ class Simulator:
         Raises:
             ValueError: before the first `reset`, or if an action is not one of the model's.
         """
-        return self._draw(self._advance(actions))
+        features = self._advance(actions)
+        noise = self._noise(len(features))
+        self._latest = self.sampler.sample(features, noise, temperature=self.temperature, top_k=self.top_k)
+        return self._latest
 
     @torch.inference_mode()
     def step_outcome(
@@ -269,9 +220,11 @@ class Simulator:
         """
         head = self._outcome_head()
         features = self._advance(actions)
-        codes = self._draw(features, rows)
+        noise = self._noise(len(features), rows)
+        codes, nats = self.sampler.sample_scored(features, noise, temperature=self.temperature, top_k=self.top_k)
+        self._latest = codes
         outcome = self._outcome_of(head, features)
-        uniform = self._random((2,), torch.rand, rows, stream=1).to(codes.device)
+        uniform = self.streams.draw((2,), torch.rand, batch=len(codes), stream=OUTCOMES, rows=rows).to(codes.device)
         reward, terminated = outcome.draw(uniform, threshold=threshold)
         return ImaginedStep(
             codes=codes,
@@ -279,15 +232,8 @@ class Simulator:
             terminated=terminated,
             expected_reward=outcome.reward,
             end_probability=outcome.end_probability,
-            nats=self._nats(features, codes),
+            nats=nats,
         )
-
-    def _nats(self, features: Features, codes: FrameCodes) -> Tensor:
-        """Return -log p of codes (b h w) given features (b): (b)."""
-        with autocast(self.dynamics.device, precision=self.precision):
-            logits = self._frozen.logits(features[:, None], codes.unsqueeze(1))
-        chosen = logits.float().log_softmax(-1).gather(-1, codes[:, None, :, :, None])
-        return -chosen.flatten(1).sum(-1)
 
     @torch.inference_mode()
     def outcomes(self, codes: Codes, actions: Actions) -> Outcome:
@@ -316,29 +262,11 @@ class Simulator:
         features, self._now = self._observe(self._latest, chosen, self._now)
         return features
 
-    def _draw(self, features: Features, rows: np.ndarray | None = None) -> FrameCodes:
-        """Return the codes (b h w) of the next frame, drawn from its features (b)."""
+    def _noise(self, batch: int, rows: np.ndarray | None = None) -> Tensor:
+        """Return the noise (b n links k) that decides the codes of the next frame."""
         config = self.dynamics.config
         shape = (config.num_patches, config.codes_per_patch, config.codebook_size)
-        noise = self._random(shape, gumbel_noise, rows, stream=0)
-        self._latest = self.sampler.sample(features, noise, temperature=self.temperature, top_k=self.top_k)
-        return self._latest
-
-    def _random(
-        self, shape: tuple[int, ...], draw: Callable[..., Tensor], rows: np.ndarray | None, *, stream: int
-    ) -> Tensor:
-        """Return random numbers (b ...) of each row's own stream, or of the batch's; zeros for rows that draw none."""
-        assert self._latest is not None
-        batch = len(self._latest)
-        if self._row_generators is None:
-            return draw((batch, *shape), generator=self.outcome_generator if stream else self.generator)
-        if len(self._row_generators) != batch:
-            raise ValueError(f"{len(self._row_generators)} rows have seeds, the batch has {batch}")
-        numbers = torch.zeros(batch, *shape)
-        for row, generators in enumerate(self._row_generators):
-            if rows is None or rows[row]:
-                numbers[row] = draw(shape, generator=generators[stream])
-        return numbers
+        return self.streams.draw(shape, gumbel_noise, batch=batch, stream=CODES, rows=rows)
 
     def imagine(self, frames: Frames, actions: np.ndarray, future_actions: np.ndarray, *, seed: int = 0) -> Imagined:
         """Return the future of `frames` (b t H W 3), with `actions` (b t-1) between them, under `future_actions` (b n).
@@ -366,7 +294,7 @@ class Simulator:
 
         Args:
             codes: the frames, real or imagined.
-            actions: after each; -1 where it is not told.
+            actions: after each; -1 where it is unknown.
             num_real: the first so many frames are a context, and all that follows is predicted as `step` predicts it
                 after a `reset` with them, whoever imagined the frames; None for all frames to be real.
         """
@@ -389,7 +317,7 @@ class Simulator:
         with autocast(self.tokenizer.device, precision=self.precision):
             return self.tokenizer.encode(frames)
 
-    def _observe(self, codes: FrameCodes, actions: Tensor, past: _Past) -> tuple[Features, _Past]:
+    def _observe(self, codes: FrameCodes, actions: Tensor, past: Past) -> tuple[Features, Past]:
         """Return the features (b) of the frame that follows codes (b h w) under actions (b), and what is known then.
 
         The cache within `past` takes the frame in.
@@ -399,7 +327,7 @@ class Simulator:
             if self._expecting is not None:
                 expectation, expecting = self._expecting.step(past.expecting, actions)
             features = self._frozen.observe(codes, actions, past.cache, expectation)
-        return features, _Past(past.cache, expecting)
+        return features, Past(past.cache, expecting)
 
     def _check_actions(self, actions: Tensor, shape: tuple[int, ...]) -> Tensor:
         count = len(self.action_names)

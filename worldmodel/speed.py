@@ -75,6 +75,22 @@ class Clock:
         return [step + decode for step, decode in zip(self.seconds["step"], self.seconds["decode"], strict=True)]
 
 
+def imagine_codes(simulator: Simulator, context: Context, *, batch: int, steps: int) -> float:
+    """Imagine `steps` frames of `batch` games in codes alone, as agents are trained; return the seconds it took.
+
+    Each game has random numbers of its own.
+    """
+    actions = np.random.default_rng(0).integers(len(simulator.action_names), size=(WARM_UP_STEPS + steps, batch))
+    simulator.seed_rows(dict(enumerate(range(batch))), batch=batch)
+    simulator.reset(np.stack([context.frames] * batch), np.stack([context.actions] * batch))
+    for row in actions[:WARM_UP_STEPS]:
+        simulator.step(row)
+    began = now(simulator.dynamics.device)
+    for row in actions[WARM_UP_STEPS:]:
+        simulator.step(row)
+    return now(simulator.dynamics.device) - began
+
+
 def imagine_steps(simulator: Simulator, context: Context, *, batch: int, steps: int) -> tuple[Clock, np.ndarray]:
     """Imagine and decode `steps` frames of `batch` videos, frame by frame, as a player would see them.
 

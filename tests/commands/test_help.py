@@ -14,6 +14,8 @@ from worldmodel.commands import COMMANDS, main
 # Frozen: a flag that is added, renamed or removed is a decision, and this list changes with it.
 FLAGS = {
     "collect-rollouts": "--env --env-set --episodes --frames --out --policy --set --workers",
+    "import": "--out --set",
+    "export": "--format --out",
     "train-tokenizer": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer-kind",
     "train-dynamics": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer",
     "imagine": "--action --checkpoint --context --from --no-map --out --seed --steps --temperature --top-k --truth",
@@ -26,7 +28,7 @@ FLAGS = {
     "preview": "--episodes --frames --out",
     "train-agent": "--checkpoint --data --out --resume --seed --set --steps --world",
     "test-agent": "--episodes --json --seed",
-    "benchmark imagine": "--batch --checkpoint --engine --from --json --repeats --starts --steps",
+    "benchmark imagine": "--batch --checkpoint --engine --from --json --observation --repeats --starts --steps",
     "benchmark train": "--compile --json --repeats --set --stage --steps",
     "benchmark collect": "--env --episodes --json --repeats --workers",
     "benchmark play": "--checkpoint --frames --from --json --repeats --view",

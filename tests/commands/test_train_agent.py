@@ -91,7 +91,7 @@ def test_the_recipe_runs_at_toy_size(tmp_path: Path) -> None:
         "TOKENIZER_FLAGS": "--processes 1 --steps 20 --set codebook_size=16 --set hidden_dim=16 --set residual_dim=8",
         "DYNAMICS_MINUTES": "1",
         "DYNAMICS_FLAGS": "--processes 1 --steps 10 --set clip=5 --set context_dim=48 --set decoder_dim=48 "
-        "--set context_layers=1 --set motion_steps=4 --set pose=false",
+        "--set context_layers=1 --set flow_steps=4 --set learned_map=no",
         "STEPS": "32",
         "HORIZON": "6",
         "AGENT_FLAGS": " ".join(SMALL[:-2]),

@@ -14,6 +14,7 @@ from worldmodel.learned_map.radiance_field import (
     DENSITY_SCALE,
     GRID_SCALE,
     REACH,
+    SIZE_STEP,
     UNSEEN,
     RadianceField,
     _distances,
@@ -191,8 +192,10 @@ def test_what_is_not_seen_is_not_painted() -> None:
         painted.clear()
         with torch.no_grad():
             torch.testing.assert_close(field(views, columns, rows), whole, atol=1e-5, rtol=0)
-            assert sum(painted) == (shares > UNSEEN).sum() + (1 - shares > UNSEEN).sum()
-            assert sum(painted) < 1.7 * shares.numel() or fog
+            shown = int((shares > UNSEEN).sum() + (1 - shares > UNSEEN).sum())
+            assert shown <= sum(painted) < shown + 2 * SIZE_STEP
+            assert shown < 1.7 * shares.numel() or fog
+            assert all(count % SIZE_STEP == 0 for count in painted)  # few sizes: each costs oneDNN a kernel
             assert field(views, columns, rows[..., :0]).shape == (2, field.columns, 0, whole.shape[-1])
 
 

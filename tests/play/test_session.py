@@ -9,7 +9,7 @@ import pytest
 
 from worldmodel.play.library import Library, Loaded
 from worldmodel.play.real import RealGame
-from worldmodel.play.session import Session, private_copy
+from worldmodel.play.session import Session
 from worldmodel.simulator import Simulator
 
 
@@ -33,7 +33,7 @@ def test_plays_what_the_simulator_imagines(loaded: Loaded) -> None:
     """A session is the simulator with nothing in between."""
     start = loaded.starts[0].context
     actions = [1, 2, 0, 3, 1]
-    simulator = private_copy(loaded.simulator)
+    simulator = loaded.simulator.fork()
     expected = simulator.imagine(start.frames[None], start.actions[None], np.array([actions]), seed=4)
     np.testing.assert_array_equal(play(started(loaded, seed=4), actions), expected.frames[0])
 

@@ -10,23 +10,22 @@ from torch import nn
 
 from tests.models import tiny_dynamics, tiny_tokenizer
 from worldmodel.config import TrainingConfig
-from worldmodel.dynamics import radiance_field
 from worldmodel.dynamics.model import Dynamics
 from worldmodel.roofline import count_flops
 from worldmodel.tokenizer.model import Tokenizer
 from worldmodel.training import throughput
 
 CONFIG = TrainingConfig(batch=2, clip=4, learning_rate=1e-2, warmup_steps=0)
-MODELS = pytest.mark.parametrize("model", [tiny_dynamics(), tiny_tokenizer()], ids=["dynamics", "tokenizer"])
+MODELS = pytest.mark.parametrize(
+    "model",
+    [tiny_dynamics(), tiny_dynamics(expectation=True), tiny_tokenizer()],
+    ids=["dynamics", "expecting", "tokenizer"],
+)
 
 
 @MODELS
-def test_flops_are_those_of_a_real_step(model: Dynamics | Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is counted without computing is what a real step on a batch of clips counts, frame for frame.
-
-    How much of a map's view need not be painted is not known without computing, so all of it counts.
-    """
-    monkeypatch.setattr(radiance_field, "UNSEEN", -1.0)
+def test_flops_are_those_of_a_real_step(model: Dynamics | Tokenizer) -> None:
+    """What is counted without computing is what a real step on a batch of clips counts, frame for frame."""
     clips = throughput.random_clips(model, 2, 4, generator=torch.Generator())
     real = count_flops(lambda: copy.deepcopy(model).train()(**clips).total.backward())
     assert throughput.frame_flops(model, 4) == pytest.approx(real / (2 * 4))

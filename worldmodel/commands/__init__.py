@@ -13,6 +13,8 @@ from .cli import USAGE_ERROR, run, suggest
 # Command -> (module, one line of help). The module is imported only when its command is called.
 COMMANDS = {
     "collect-rollouts": ("collect_rollouts", "record episodes from a game"),
+    "import": ("import_recordings", "make a data set of videos or pictures with actions, or of LeRobot's"),
+    "export": ("export", "write a data set as videos, pictures, or LeRobot's layout"),
     "train-tokenizer": ("train_tokenizer", "stage 1: learn to turn frames into codes and back"),
     "train-dynamics": ("train_dynamics", "stage 2: learn which codes follow which, given the actions"),
     "imagine": ("imagine", "imagine the future of a game under your actions, as videos"),

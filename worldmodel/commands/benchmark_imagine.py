@@ -32,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch", type=_counts, default=[1, 4], metavar="N,N", help="videos at once, beside a single one"
     )
     parser.add_argument(
+        "--observation",
+        choices=("frames", "codes"),
+        default="frames",
+        help="what is made of several videos at once: codes alone is what agents are trained on",
+    )
+    parser.add_argument(
         "--starts", type=int, default=3, metavar="N", help="fresh processes whose start-up is timed; 0 leaves it out"
     )
 
@@ -103,13 +109,23 @@ def _runs(
     simulator: Simulator, context: Context, args: argparse.Namespace
 ) -> tuple[dict[str, list[float]], list[Clock], float]:
     """Return frames/s of every run of every batch, the clocks of the single video's, and its video's ms a frame."""
-    from ..speed import imagine_steps, video_seconds
+    from ..imagined_games import batch_engine
+    from ..simulator import Simulator
+    from ..speed import imagine_codes, imagine_steps, video_seconds
 
+    games = None
+    if args.observation == "codes":
+        engine = batch_engine() if args.engine == "auto" else args.engine
+        games = Simulator(simulator.tokenizer, simulator.dynamics, engine=engine)
     speeds: dict[str, list[float]] = {}
     clocks: list[Clock] = []
     video: list[float] = []
     for _ in range(args.repeats):
         for batch in dict.fromkeys([1, *args.batch]):
+            if games is not None and batch > 1:
+                seconds = imagine_codes(games, context, batch=batch, steps=args.steps)
+                speeds.setdefault(f"batch {batch} in codes", []).append(batch * args.steps / seconds)
+                continue
             clock, frames = imagine_steps(simulator, context, batch=batch, steps=args.steps)
             speeds.setdefault(f"batch {batch}", []).append(batch * args.steps / sum(clock.parts().values()))
             if batch == 1:

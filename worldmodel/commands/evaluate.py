@@ -149,7 +149,7 @@ def _workers(
     from ..runtime import choose_threads
 
     if number == 1:
-        choose_threads(subject.rehearse)
+        choose_threads(subject.warm_up)
         return None
     torch.set_num_threads(1)
     return Workers(make, number)

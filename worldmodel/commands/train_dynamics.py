@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from .cli import Parser, override
 from .training import add_training_flags, report, run_training, training_config
@@ -34,7 +35,7 @@ def _train(args: argparse.Namespace) -> int:
     dataset = EpisodeDataset(args.data)
     tokenizer = Tokenizer.from_pretrained(args.tokenizer).to(default_device())
     (model_settings, map_settings), training = training_config(args, DEFAULTS, DynamicsConfig, LearnedMapConfig)
-    codes = {
+    codes: dict[str, Any] = {
         "action_names": dataset.info.action_names,
         "code_grid": tokenizer.config.code_grid,
         "codebook_size": tokenizer.config.codebook_size,

@@ -18,7 +18,7 @@ class ContextCache:
     def __init__(self, layers: int, window: int) -> None:
         self.window = window
         self.last: Tensor | None = None  # the last frame's patches
-        self.actions: Tensor | None = None  # (b lags), the actions before the one that is told next
+        self.actions: Tensor | None = None  # (b lags), the actions before the one that comes next
         self.count = 0  # frames taken in
         self.begun: Tensor | None = None  # (b), the count at which each row began; None if all did at 0
         self._entries: list[tuple[Tensor, Tensor] | None] = [None] * layers

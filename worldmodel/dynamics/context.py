@@ -39,7 +39,7 @@ class ContextBlock(nn.Module):
         self.spatial = Attention(dim, config.head_dim)
         self.temporal = Attention(dim, config.head_dim)
         self.mlp = MLP(dim, config.expansion)
-        # One row an action, the last for "not told": scale and shift.
+        # One row an action, the last for "unknown": scale and shift.
         self.modulation = table(nn.Parameter(torch.zeros(len(config.action_names) + 1, 2 * dim)))
         heads = dim // config.head_dim
         actions = len(config.action_names) + 1
@@ -102,7 +102,7 @@ class ContextTransformer(nn.Module):
         # A frame, the frame before it (the velocity at once), and whether there is one before it.
         self.embed = nn.Linear(2 * channels + 1, config.context_dim)
         self.noise = table(nn.Parameter(torch.zeros(config.context_dim)))
-        actions = len(config.action_names) + 1  # the last for "not told"
+        actions = len(config.action_names) + 1  # the last for "unknown"
         self.actions = table(nn.Parameter(0.02 * torch.randn(actions, config.context_dim)))
         self.history = config.action_history - 1
         self.past_actions = table(nn.Parameter(torch.zeros(self.history, actions, config.context_dim)))
@@ -133,7 +133,7 @@ class ContextTransformer(nn.Module):
         Args:
             patches: (b t n c), the vectors of each patch's codes.
             images: (b t 3 H W), what the codes look like.
-            actions: (b t), what was done after each frame; -1 where it is not told.
+            actions: (b t), what was done after each frame; -1 where it is unknown.
             noise_rates: (b), the share of the codes that are random.
             expectation: (b t), of the frames that follow; None where nothing is expected.
             cache: what earlier calls left behind; then one frame at a time, t = 1.

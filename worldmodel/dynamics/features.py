@@ -18,7 +18,7 @@ class Features:
 
     context: Tensor  # (... n d), of the context transformer
     flow: Tensor  # (... n links*f), read off the warped previous frame
-    expectation: Expectation | None = None  # (...), None where nobody expects anything
+    expectation: Expectation | None = None  # (...), None where nothing is expected
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Features:
         """Return features with a function of the leading axes applied to every part."""

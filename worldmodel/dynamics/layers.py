@@ -65,16 +65,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     """Return softmax(q k^T + bias) v of (... n c), for queries that carry their scale.
 
     On a CPU it is written out: torch's fused kernel takes several times as long for the backward pass, at a dozen keys
-    as at 256, and it has none for the bias. Of a single query, thousands of tiny products cost more than one sum.
+    as at 256, and it has none for the bias. A single query, in imagination, has no backward pass.
     """
-    if q.is_cuda:
+    if q.is_cuda or q.shape[-2] == 1:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-    single = q.shape[-2] == 1
-    scores = (q * k).sum(-1).unsqueeze(-2) if single else q @ k.transpose(-1, -2)
+    scores = q @ k.transpose(-1, -2)
     if bias is not None:
         scores = scores + bias
     weights = scores.softmax(-1).to(v.dtype)
-    return (weights.transpose(-1, -2) * v).sum(-2, keepdim=True) if single else weights @ v
+    return weights @ v
 
 
 class ActionAttentionBias(nn.Module):

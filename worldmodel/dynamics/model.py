@@ -99,7 +99,7 @@ class Dynamics(nn.Module):
 
         Args:
             codes: of the past.
-            actions: after each frame; -1 where it is not told.
+            actions: after each frame; -1 where it is unknown.
             expectation: (b t), of the frames that follow; None where nothing is expected.
 
         Raises:

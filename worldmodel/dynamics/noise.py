@@ -22,6 +22,6 @@ def add_context_noise(
 
 
 def drop_actions(actions: Actions, *, rate: float, generator: torch.Generator) -> Actions:
-    """Return actions (b t), those of some clips replaced by "not told" (as for classifier-free guidance)."""
+    """Return actions (b t), those of some clips replaced by "unknown" (as for classifier-free guidance)."""
     dropped = torch.rand(len(actions), generator=generator) < rate
     return actions.masked_fill(dropped.to(actions.device).unsqueeze(1), NO_ACTION)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from .decoder import ChainHead, CodeDecoder, DecoderBlock
 from .features import Features
@@ -20,9 +21,12 @@ EPSILON = float(np.finfo(np.float32).eps)  # of torch's rms_norm in single preci
 
 
 class NumpyDecoder:
-    """A copy of a `CodeDecoder`'s weights, prepared for sampling in single precision."""
+    """A copy of a `CodeDecoder`'s weights, prepared for sampling in single precision.
 
-    def __init__(self, decoder: CodeDecoder, code_vectors: Tensor) -> None:
+    With `bfloat16`, products with the larger matrices are computed in that: quicker for the rows of several games.
+    """
+
+    def __init__(self, decoder: CodeDecoder, code_vectors: Tensor, *, bfloat16: bool = False) -> None:
         order = decoder.order
         self.bounds = order.bounds
         self.sequence = order.sequence
@@ -34,10 +38,10 @@ class NumpyDecoder:
         self.code_vectors = _array(code_vectors)
         self.inputs = np.concatenate([_transposed(decoder.features.weight), _transposed(decoder.from_flow.weight)])
         self.bias = _array(decoder.features.bias)
-        self.codes = _transposed(decoder.codes.weight)
+        self.codes = _matrix(decoder.codes.weight, bfloat16)
         rotary = _array(decoder.rotary)[:, order.sequence]
-        self.blocks = [_Block(block, rotary) for block in decoder.blocks]
-        self.head = _Head(decoder.head)
+        self.blocks = [_Block(block, rotary, bfloat16) for block in decoder.blocks]
+        self.head = _Head(decoder.head, bfloat16)
 
     def sample(
         self,
@@ -47,6 +51,7 @@ class NumpyDecoder:
         *,
         temperature: float = 1.0,
         top_k: int = 0,
+        nats: Tensor | None = None,
     ) -> Tensor:
         """Return the codes (b n links) of a frame, sampled wave by wave.
 
@@ -55,18 +60,15 @@ class NumpyDecoder:
             noise: standard Gumbel, (b n links k).
             logit_bias: (b n links k), to be added to the logits; None for nothing.
             temperature, top_k: as for `sampling.sample`.
+            nats: (b), to which -log p of the codes is added, at temperature 1 and among all codes.
         """
         b, n, _ = features.context.shape
         context, flow = (part.float().numpy()[:, self.sequence] for part in (features.context, features.flow))
         inputs = np.concatenate([context, flow], axis=-1) @ self.inputs
         inputs += self.bias
         flow_hidden = self.head.flow_hidden(flow)
-        scores = noise.numpy()[:, self.sequence] * np.float32(temperature)
-        constant: Array = np.broadcast_to(self.head.bias, scores.shape)  # what the logits have beside the states' part
-        if logit_bias is not None:
-            constant = constant + logit_bias.float().numpy()[:, self.sequence]
-        if not top_k:
-            scores += constant
+        gumbel = noise.numpy()
+        added = None if logit_bias is None else logit_bias.float().numpy()
         marked = np.zeros((b, n + 1, self.links * self.code_vectors.shape[1] + 1), np.float32)
         marked[:, :n, -1] = 1  # "known": never read before it is
         codes = np.empty((b, n, self.links), np.int64)
@@ -77,45 +79,58 @@ class NumpyDecoder:
             x += inputs[:, start:end].reshape(x.shape)
             for block, cache in zip(self.blocks, caches, strict=True):
                 block.step(x, cache, start, end)
-            state, here = _normalised(x), slice(start, end)
-            drawn, vectors = self._chain(state, flow_hidden[:, here], scores[:, here], constant[:, here], top_k)
-            codes[:, start:end] = drawn.reshape(b, -1, self.links)
-            marked[:, start:end, :-1] = vectors.reshape(b, end - start, -1)
+            here, positions = slice(start, end), self.sequence[start:end]
+            constant = self.head.bias if added is None else self.head.bias + added[:, positions]
+            drawn, vectors = self._chain(
+                _normalised(x),
+                flow_hidden[:, here],
+                gumbel[:, positions] * np.float32(temperature),
+                constant,
+                top_k,
+                None if nats is None else nats.numpy(),
+            )
+            codes[:, here] = drawn.reshape(b, -1, self.links)
+            marked[:, here, :-1] = vectors.reshape(b, end - start, -1)
         result = np.empty_like(codes)
         result[:, self.sequence] = codes
         return torch.from_numpy(result)
 
     def _chain(
-        self, state: Array, flow_hidden: Array, scores: Array, constant: Array, top_k: int
+        self, state: Array, flow_hidden: Array, noise: Array, constant: Array, top_k: int, nats: Array | None
     ) -> tuple[NDArray[np.int64], Array]:
-        """Return the codes (m links) of one wave's patches and their vectors (m links*c)."""
+        """Return the codes (m links) of one wave's patches and their vectors (m links*c); add -log p to nats (b).
+
+        `constant` is what the logits have beside the states' part: (k), or as `noise` (b m/b links k).
+        """
         m, c = len(state), self.code_vectors.shape[1]
-        scores = scores.reshape(m, self.links, -1)
+        constant = np.broadcast_to(constant, noise.shape).reshape(m, self.links, -1)
+        noise = noise.reshape(m, self.links, -1)
         hidden = self.head.hidden(state)
         hidden += flow_hidden.reshape(hidden.shape)
         codes = np.empty((m, self.links), np.int64)
         vectors = np.empty((m, self.links * c), np.float32)
         for j in range(self.links):
             logits = self.head.logits(hidden[:, j], vectors[:, : j * c])
-            if top_k:
-                logits = _likeliest(logits + constant[:, :, j].reshape(logits.shape), top_k)
-            logits += scores[:, j]
-            codes[:, j] = logits.argmax(-1)
+            logits += constant[:, j]
+            kept = _likeliest(logits, top_k) if top_k else logits
+            codes[:, j] = (kept + noise[:, j]).argmax(-1)
             vectors[:, j * c : (j + 1) * c] = self.code_vectors[codes[:, j]]
+            if nats is not None:
+                nats += _nats(logits, codes[:, j]).reshape(len(nats), -1).sum(-1)
         return codes, vectors
 
 
 class _Block:
     """`DecoderBlock.step`."""
 
-    def __init__(self, block: DecoderBlock, rotary: Array) -> None:
+    def __init__(self, block: DecoderBlock, rotary: Array, bfloat16: bool) -> None:
         attention = block.attention
         self.head_dim = attention.head_dim
-        self.qkv = _transposed(attention.qkv.weight)
-        self.out = _transposed(attention.out.weight)
-        self.up = _transposed(block.mlp.up.weight)
-        self.down = _transposed(block.mlp.down.weight)
-        self.heads = len(self.out) // self.head_dim
+        self.qkv = _matrix(attention.qkv.weight, bfloat16)
+        self.out = _matrix(attention.out.weight, bfloat16)
+        self.up = _matrix(block.mlp.up.weight, bfloat16)
+        self.down = _matrix(block.mlp.down.weight, bfloat16)
+        self.heads = attention.out.weight.shape[1] // self.head_dim
         gain = _array(attention.gain).reshape(-1, 1) * self.head_dim**-0.5
         gains = np.stack([np.broadcast_to(gain, (self.heads, self.head_dim)), np.ones((self.heads, self.head_dim))])
         # Queries and keys turn in one go: (n 2 heads c), the gain and the sign of the turned half included.
@@ -156,13 +171,13 @@ class _Block:
 class _Head:
     """`ChainHead.step`."""
 
-    def __init__(self, head: ChainHead) -> None:
+    def __init__(self, head: ChainHead, bfloat16: bool) -> None:
         self.links, self.dim = head.links, head.dim
-        self.state = _transposed(head.state.weight)
+        self.state = _matrix(head.state.weight, bfloat16)
         self.bias_of_state = _array(head.state.bias)
         self.from_flow = _transposed(head.from_flow.weight)
         self.known = [_transposed(link.get_parameter("weight")) for link in head.known]
-        self.table = _transposed(head.table)
+        self.table = _matrix(head.table, bfloat16)
         self.bias = _array(head.bias)
 
     def hidden(self, state: Array) -> Array:
@@ -194,6 +209,15 @@ def _likeliest(logits: Array, top_k: int) -> Array:
     return np.where(logits < least, np.float32(-np.inf), logits)
 
 
+def _nats(logits: Array, codes: NDArray[np.int64]) -> Array:
+    """Return -log p of codes (m) under logits (m k), which are spent on it: (m)."""
+    logits -= logits.max(-1, keepdims=True)
+    chosen = logits[np.arange(len(codes)), codes]
+    np.exp(logits, out=logits)
+    result: Array = np.log(logits.sum(-1)) - chosen
+    return result
+
+
 def _scale(x: Array) -> Array:
     """Return 1 / the root of the mean square of x (... c): (...)."""
     square = np.einsum("...c,...c->...", x, x)
@@ -216,3 +240,24 @@ def _array(tensor: Tensor) -> Array:
 def _transposed(weight: Tensor) -> Array:
     """Return a weight (out in) as a contiguous (in out), the way NumPy's products are quickest."""
     return np.ascontiguousarray(_array(weight).T)
+
+
+def _matrix(weight: Tensor, bfloat16: bool) -> Array | _BFloat16Matrix:
+    """Return a weight (out in) as what stands on the right of a product with rows (m in)."""
+    return _BFloat16Matrix(weight) if bfloat16 else _transposed(weight)
+
+
+class _BFloat16Matrix:
+    """A weight (out in) that multiplies rows (m in) in bfloat16: `rows @ matrix`, in single precision before and after.
+
+    A row's product does not depend on the rows beside it.
+    """
+
+    __array_ufunc__ = None  # NumPy leaves the product to `__rmatmul__`
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight.detach().cpu().bfloat16().contiguous()
+
+    def __rmatmul__(self, rows: Array) -> Array:
+        product: Array = F.linear(torch.from_numpy(rows).bfloat16(), self.weight).float().numpy()
+        return product

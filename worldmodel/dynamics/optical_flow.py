@@ -39,7 +39,7 @@ class OpticalFlow(nn.Module):
         self.grid, self.size = config.code_grid, config.code_grid * config.code_pixels
         self.ring = config.code_pixels // 2  # pixels around a code that are read with it
         polynomial = _polynomial(self.size)
-        actions = len(config.action_names) + 1  # the last for "not told"
+        actions = len(config.action_names) + 1  # the last for "unknown"
         self.actions = table(nn.Parameter(torch.randn(config.action_history, actions, ACTION_DIM)))
         self.camera = table(nn.Parameter(torch.zeros(ACTION_DIM + 1, 2 * len(polynomial))))
         self.window = nn.Linear((self.cell + 2 * self.ring) ** 2 * 4, config.flow_hidden_dim)
@@ -55,7 +55,7 @@ class OpticalFlow(nn.Module):
 
         Args:
             image: (m 3 H W), m frames as their codes look.
-            history: (m lags), the actions before the next frame, the oldest first; -1 where it is not told.
+            history: (m lags), the actions before the next frame, the oldest first; -1 where it is unknown.
             expectation: (m), of the next frames; None where nothing is expected.
         """
         displacement = self.displacement(history)

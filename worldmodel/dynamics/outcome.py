@@ -89,7 +89,7 @@ class OutcomeHead(nn.Module):
         self.end_of_reward = table(nn.Parameter(torch.zeros(values)))
         self.end_weight = config.end_weight
         for output in (self.reward, self.end):
-            table(output.weight)
+            table(output.get_parameter("weight"))
             nn.init.zeros_(output.weight)
             nn.init.zeros_(output.bias)
         self.register_buffer("rewards", torch.tensor(config.rewards), persistent=False)

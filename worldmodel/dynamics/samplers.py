@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,7 +16,10 @@ from .features import Features
 from .model import Dynamics
 from .numpy_decoder import NumpyDecoder
 
-ENGINES = ("auto", "torch", "numpy")
+T = TypeVar("T")
+
+ENGINES = ("auto", "torch", "numpy", "numpy-bfloat16")
+ROWS_OF_A_THREAD = 4  # games; fewer are not worth a thread of their own
 
 
 @runtime_checkable
@@ -22,6 +28,11 @@ class Sampler(Protocol):
 
     def sample(self, features: Features, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
         """Return codes (b h w) from features (b) and standard Gumbel noise (b n links k) in main memory."""
+
+    def sample_scored(
+        self, features: Features, noise: Tensor, *, temperature: float, top_k: int
+    ) -> tuple[FrameCodes, Tensor]:
+        """Return the same codes, and -log p of each frame (b) at temperature 1 among all codes."""
 
 
 class TorchSampler:
@@ -36,22 +47,67 @@ class TorchSampler:
         with autocast(device, precision=self.precision):
             return self.dynamics.sample_frame(features, noise=noise.to(device), temperature=temperature, top_k=top_k)
 
+    def sample_scored(
+        self, features: Features, noise: Tensor, *, temperature: float, top_k: int
+    ) -> tuple[FrameCodes, Tensor]:
+        """Return codes (b h w) and their nats (b), by a second pass over all codes at once."""
+        codes = self.sample(features, noise, temperature=temperature, top_k=top_k)
+        with autocast(self.dynamics.device, precision=self.precision):
+            logits = self.dynamics.logits(features[:, None], codes.unsqueeze(1))
+        chosen = logits.float().log_softmax(-1).gather(-1, codes[:, None, :, :, None])
+        return codes, -chosen.flatten(1).sum(-1)
+
 
 class NumpySampler:
-    """Draws in NumPy and single precision, with the weights that the dynamics has now."""
+    """Draws in NumPy and single precision, with the weights that the dynamics has now.
 
-    def __init__(self, dynamics: Dynamics) -> None:
+    With `bfloat16` the large products are in that. Several games are shared among torch's threads; the codes of a game
+    do not depend on the games beside it.
+    """
+
+    def __init__(self, dynamics: Dynamics, *, bfloat16: bool = False) -> None:
         if dynamics.device.type != "cpu":
             raise ValueError(f"engine numpy computes on a CPU, the model is on {dynamics.device}; use torch or auto")
         self.dynamics = dynamics
-        self.decoder = NumpyDecoder(dynamics.decoder, dynamics.code_vectors)
+        self.decoder = NumpyDecoder(dynamics.decoder, dynamics.code_vectors, bfloat16=bfloat16)
 
-    @torch.no_grad()
     def sample(self, features: Features, noise: Tensor, *, temperature: float, top_k: int) -> FrameCodes:
         """Return codes (b h w)."""
-        logit_bias = self.dynamics.logit_bias(features.expectation)
-        codes = self.decoder.sample(features, noise, logit_bias, temperature=temperature, top_k=top_k)
-        return self.dynamics.from_patches(codes)
+        return self._sample(features, noise, None, temperature=temperature, top_k=top_k)
+
+    def sample_scored(
+        self, features: Features, noise: Tensor, *, temperature: float, top_k: int
+    ) -> tuple[FrameCodes, Tensor]:
+        """Return codes (b h w) and their nats (b)."""
+        nats = torch.zeros(len(noise))
+        return self._sample(features, noise, nats, temperature=temperature, top_k=top_k), nats
+
+    @torch.no_grad()
+    def _sample(self, features: Features, noise: Tensor, nats: Tensor | None, **settings: Any) -> FrameCodes:
+        bias = self.dynamics.logit_bias(features.expectation)
+
+        def draw(rows: slice) -> Tensor:
+            some, score = (None if part is None else part[rows] for part in (bias, nats))
+            return self.decoder.sample(features[rows], noise[rows], some, nats=score, **settings)
+
+        return self.dynamics.from_patches(torch.cat(in_threads(draw, len(noise))))
+
+
+def in_threads(work: Callable[[slice], T], rows: int) -> list[T]:
+    """Return the results of `work` on slices of so many rows, in their order, computed in torch's number of threads."""
+    number = min(torch.get_num_threads(), max(1, rows // ROWS_OF_A_THREAD))
+    bounds = [rows * i // number for i in range(number + 1)]
+    slices = [slice(start, end) for start, end in itertools.pairwise(bounds)]
+    if number == 1:
+        return [work(slices[0])]
+    inference = torch.is_inference_mode_enabled()  # each thread has a mode of its own
+
+    def run(rows: slice) -> T:
+        with torch.inference_mode(inference), torch.no_grad():
+            return work(rows)
+
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(run, slices))
 
 
 def make_sampler(dynamics: Dynamics, engine: str = "auto", *, precision: str = "auto") -> Sampler:
@@ -62,6 +118,8 @@ def make_sampler(dynamics: Dynamics, engine: str = "auto", *, precision: str = "
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    if engine == "numpy-bfloat16":
+        return NumpySampler(dynamics, bfloat16=True)
     if engine == "numpy" or (engine == "auto" and dynamics.device.type == "cpu"):
         return NumpySampler(dynamics)
     return TorchSampler(dynamics, precision=precision)

@@ -20,7 +20,7 @@ INITIAL_STD = (1.0, 1.0, 3.0, 0.009, 0.009)  # of a player of whom nothing is kn
 VIEW_STD = (0.005, 0.005, 0.015)  # of a pose that was found from a view
 CLOSE_VIEW_STD = (0.0017, 0.0017, 0.006)  # the same after a close look
 STEP_STD = (0.0003, 0.0003, 0.0005, 0.0001, 0.0001)  # of a step of the motion model
-UNKNOWN_YAW_SHARE = 0.3  # of the yaw that is unknown if one of the actions that it depends on is not told
+UNKNOWN_YAW_SHARE = 0.3  # of the yaw that is unknown if one of the actions that it depends on is unknown
 
 
 def initial_covariance(like: Tensor) -> Tensor:

@@ -9,12 +9,9 @@ is seen from there. Where no real frame is left to compare with, the motion mode
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +24,7 @@ from ..dynamics.optical_flow import render
 from ..runtime import use_bfloat16
 from ..types import NO_ACTION, Actions, ActionsBetween, Codes, FrameActions, FrameCodes
 from .config import LearnedMapConfig
+from .filter_state import ERROR_GROWTH, FilterState
 from .kalman import ekf_predict, ekf_update
 from .motion_model import HISTORY, MOMENTUM_DIM, MotionModel, last_step
 from .particle_filter import COMPARE, PROPOSAL_STD, Particles, localise, photometric_error, refine_pose
@@ -40,57 +38,7 @@ STEP_STD = (0.002, 0.002, 0.003)  # of a step of the camera
 NEWEST_WEIGHT = 0.5  # of the newest photometric error in their running mean
 RIVAL_ERROR = 0.3  # squared error of the view from a place that only looks alike
 UNKNOWN_ERROR = 0.1  # of a frame, where none was looked at before
-ERROR_GROWTH = 0.005  # of each imagined step
 MIN_ERROR, MAX_ERROR = 0.02, 0.3  # within which an error divides the precision: other views are hardly farther off
-
-
-@dataclass(frozen=True)
-class FilterState:
-    """What the filter knows at a frame, or, after `LearnedMap.predict`, of the next one."""
-
-    memory: Tensor  # (b d), of place recognition, after the last frame that was looked at
-    particles: Particles  # of this frame; in imagination the likeliest alone
-    bob: BobPhase
-    mean_error: Tensor  # (b), photometric error of the frames that were looked at, the newest most
-    error: Tensor  # (b), mean squared error that the rendered image will have
-    actions: Tensor  # (b HISTORY-1), the last ones
-    anchor: Particles | None = None  # of the last frame that was looked at, if steps were predicted since
-    steps: Tensor | None = None  # (b n HISTORY), the actions before each of these steps
-
-    def repeat(self, rows: Tensor) -> FilterState:
-        """Return the state of other rows: (m), for each the number of the one that it has the past of."""
-
-        def pick(part: Tensor | NamedTuple | None) -> Tensor | NamedTuple | None:
-            if isinstance(part, Particles | BobPhase):
-                return type(part)(*(each[rows] for each in part))
-            return part[rows] if isinstance(part, Tensor) else None
-
-        return FilterState(**{field.name: pick(getattr(self, field.name)) for field in dataclasses.fields(self)})  # type: ignore[arg-type]
-
-    def put(self, rows: Tensor, other: FilterState) -> FilterState:
-        """Return a state in which some rows (m) go on from `other`, which has m rows; the others keep theirs.
-
-        For imagination alone: of each row its likeliest particle is left.
-        """
-
-        def mixed(mine: Tensor, theirs: Tensor) -> Tensor:
-            joined = mine.clone()
-            joined[rows] = theirs
-            return joined
-
-        ours, new = (state.particles.likeliest() for state in (self, other))
-        steps = self.actions.new_full((len(self.actions), 1, HISTORY), NO_ACTION)
-        error = self.error + (ERROR_GROWTH if self.steps is not None else 0.0)
-        return FilterState(
-            memory=mixed(self.memory, other.memory),
-            particles=Particles(*map(mixed, ours, new)),
-            bob=BobPhase(*map(mixed, self.bob, other.bob)),
-            mean_error=mixed(self.mean_error, other.mean_error),
-            error=mixed(error, other.error) - ERROR_GROWTH,  # that the next step adds to all alike
-            actions=mixed(self.actions, other.actions),
-            anchor=Particles(*map(mixed, ours, new)),
-            steps=steps,
-        )
 
 
 class LearnedMap(nn.Module):

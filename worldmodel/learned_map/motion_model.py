@@ -37,7 +37,7 @@ class MotionModel(nn.Module):
     def __init__(self, config: LearnedMapConfig) -> None:
         super().__init__()
         self.tics = config.tics_per_step
-        actions = len(config.action_names) + 1  # the last for "not told"
+        actions = len(config.action_names) + 1  # the last for "unknown"
         self.yaw = table(nn.Parameter(torch.zeros(actions)))  # by the last action
         self.yaw_by_history = table(nn.Parameter(torch.zeros(actions**YAW_ACTIONS)))  # and so much more by the last few
         self.thrust = table(nn.Parameter(torch.zeros(actions, 2)))  # ahead and to the left
@@ -52,7 +52,7 @@ class MotionModel(nn.Module):
 
         Args:
             poses: (m 3).
-            history: (m HISTORY), the actions before that, the oldest first; -1 where it is not told.
+            history: (m HISTORY), the actions before that, the oldest first; -1 where it is unknown.
             momenta: (m MOMENTUM_DIM).
         """
         with single_precision(poses.device):

@@ -61,7 +61,7 @@ class PlaceRecognition(nn.Module):
 
         Args:
             vectors: (b t h w c), of each frame's codes.
-            actions: (b t), -1 where it is not told, and for the first frame.
+            actions: (b t), -1 where it is unknown, and for the first frame.
             memory: (b d), before; None if nothing was seen yet.
         """
         embedded = self.embed(vectors.flatten(0, 1)).unflatten(0, actions.shape)

@@ -42,6 +42,7 @@ EYE_WAVES = 2 * math.pi / 6.25
 EPSILON = 1e-9
 UNSEEN = 1e-6  # share of a colour
 AT_ONCE = 2048  # lines of sight are rendered: more do not fit a CPU's caches
+SIZE_STEP = 256  # of the numbers of blocks that are rendered at once
 
 
 class OccupancyCache(NamedTuple):
@@ -162,7 +163,7 @@ class RadianceField(nn.Module):
         for shade, shares in ((self._planes, hit.open_share), (self._walls, 1 - hit.open_share)):
             shares = shares.flatten()
             seen = (shares > UNSEEN).nonzero().squeeze(1)
-            for some in seen.split(AT_ONCE if seen.device.type == "cpu" else max(1, len(seen))):
+            for some in _few_sizes(seen).split(AT_ONCE if seen.device.type == "cpu" else max(1, len(seen))):
                 rendered[some] += shares[some, None] * shade(hit.of(some)).flatten(0, 2)
         return rendered.unflatten(0, hit.height.shape)
 
@@ -344,3 +345,11 @@ def perceptron(*widths: int) -> nn.Sequential:
     for before, after in itertools.pairwise(widths):
         parts += [nn.Linear(before, after), nn.ReLU(inplace=True)]
     return nn.Sequential(*parts[:-1])
+
+
+def _few_sizes(rows: Tensor) -> Tensor:
+    """Return row numbers, the last one repeated up to a multiple of SIZE_STEP: it is written again with the same value.
+
+    For every new number of rows in a matrix product oneDNN compiles a kernel and keeps it: a megabyte a frame.
+    """
+    return torch.cat([rows, rows[-1:].expand(-len(rows) % SIZE_STEP)])

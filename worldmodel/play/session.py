@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from ..envs import GameDiedError
 from ..simulator import Simulator
@@ -55,7 +53,7 @@ class Session:
     """
 
     def __init__(self, simulator: Simulator, checkpoint: str, *, open_game: OpenGame = open_game) -> None:
-        self._simulator = private_copy(simulator)
+        self._simulator = simulator.fork()
         self._checkpoint = checkpoint
         self._open = open_game
         self._real: RealGame | None = None
@@ -160,10 +158,3 @@ class Session:
         except (ValueError, GameDiedError, ImportError) as error:
             self.no_real = str(error)
             return {}
-
-
-def private_copy(simulator: Simulator) -> Simulator:
-    """Return a simulator with the same weights and a state of its own."""
-    mine = copy.copy(simulator)
-    mine.generator, mine.outcome_generator = torch.Generator(), torch.Generator()
-    return mine

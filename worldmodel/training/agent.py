@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ class ScaledRewards(VecEnvWrapper):
 
 def train_agent(
     checkpoint: str | os.PathLike[str],
-    data: str | os.PathLike[str],
+    data: str | Path,
     out: Path,
     config: AgentConfig,
     *,
@@ -110,7 +110,7 @@ def train_agent(
     try:
         model = _model(ScaledRewards(games, scale=_largest_reward(simulator)), spec, config, seed=config.seed + done)
         if done:
-            model.set_parameters(out / "agent.zip", device="cpu")
+            model.set_parameters(str(out / "agent.zip"), device="cpu")
             model.num_timesteps = done
         out.mkdir(parents=True, exist_ok=True)
         save_tokenizer(
@@ -151,14 +151,10 @@ def _done(out: Path, spec: AgentSpec, *, resume: bool) -> int:
     if not resume:
         raise ValueError(f"{out} already holds an agent; add --resume to train it further or choose another --out")
     before = AgentSpec.read(out)
-    for name, value in json.loads(json.dumps(asdict(spec))).items():
-        was = json.loads(
-            json.dumps(
-                getattr(before, name) if not isinstance(getattr(before, name), tuple) else list(getattr(before, name))
-            )
-        )
-        if name != "steps" and was != value:
-            raise ValueError(f"the agent in {out} was trained with {name} {was}, not {value}")
+    was, now = (json.loads(json.dumps(asdict(each))) for each in (before, spec))
+    for name, value in now.items():
+        if name not in {"steps", "mean_return"} and was[name] != value:
+            raise ValueError(f"the agent in {out} was trained with {name} {was[name]}, not {value}")
     return before.steps
 
 
@@ -229,7 +225,7 @@ class _Keeper(BaseCallback):
         temporary = self.out / ".agent.tmp.zip"
         self.model.save(temporary)
         os.replace(temporary, self.out / "agent.zip")
-        AgentSpec(**{**vars(self.spec), "steps": self.model.num_timesteps}).write(self.out)
+        replace(self.spec, steps=self.model.num_timesteps, mean_return=self.mean_return()).write(self.out)
         self.saved = self.model.num_timesteps
 
     def _on_training_start(self) -> None:

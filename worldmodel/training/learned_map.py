@@ -2,7 +2,7 @@
 
 The recordings tell where the camera was. From that the motion model is fitted first (`training/motion_model.py`). Then
 the map learns three things at once: to recognise places in single frames, many more than fit in a few clips; to find
-the pose from the frames and actions of a clip; and what is seen from where. Nobody is told the pose afterwards.
+the pose from the frames and actions of a clip; and what is seen from where. In use the pose is not given.
 """
 
 from __future__ import annotations

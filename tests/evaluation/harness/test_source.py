@@ -31,6 +31,6 @@ def test_every_module_counts(tmp_path: Path) -> None:
 def test_the_package_is_looked_at() -> None:
     """The model, the simulator, games and recordings decide what is answered, wherever they lie."""
     files = {file.name for package in PACKAGES for file in package.rglob("*.py") if SHOWS not in file.parents}
-    assert {"model.py", "simulator.py", "storage.py", "vizdoom.py", "fidelity.py"} <= files
+    assert {"model.py", "simulator.py", "storage.py", "game.py", "fidelity.py"} <= files
     assert "plots.py" not in files
     assert len(source()) == 64

@@ -68,21 +68,25 @@ def test_whole_answer_and_its_claims(subject: Subject) -> None:
 def test_claims_go_red(subject: Subject) -> None:
     """Each check of the checker fails when what it checks is wrong."""
     result = measure(subject, lambda done, total: None)
-    recorded, held = result.tables["probe/recorded"], result.tables["probe/counterfactual"]
+    recorded = result.tables["probe/recorded"]
     delta = {row: np.zeros((6, 4)) for row in ("model", "no_actions", "copy_last")}
-    assert failing(control._recorded_claims({**delta, "copy_last": np.ones((6, 4))}, recorded, 4)) == [
+    right = dict.fromkeys(("real", "reconstruction", "model"), np.full(20, 0.5))
+    moved = {**delta, "copy_last": np.ones((6, 4))}
+    assert failing(control._recorded_claims(moved, with_f1(recorded), right, 4)) == [
         "without actions, and for the last frame held still, delta-PSNR is 0"
     ]
     blind = with_f1(recorded, real=Scalar(0.01, 0.0, 0.02))
-    assert "the probe reads real frames no worse than chance" in failing(control._recorded_claims(delta, blind, 4))
-    wrong = with_f1(held, real=Scalar(0.5, 0.45, 0.55), reconstruction=Scalar(0.5, 0.45, 0.55), model=Scalar(1, 0.9, 1))
+    assert failing(control._recorded_claims(delta, blind, right, 4)) == [
+        "the probe reads real frames no worse than chance"
+    ]
     good = {row: Choices(top1=np.full(9, value), top1_all_steps=np.full(9, value), ties=0, confusion=np.eye(4))
             for row, value in (("oracle", 1.0), ("no_actions", 0.25), ("copy_last", 0.25))}  # fmt: skip
-    assert failing(control._counterfactual_claims(0.25, good, wrong)) == [
+    assert failing(control._counterfactual_claims(0.25, good, right)) == []
+    assert failing(control._counterfactual_claims(0.25, good, {**right, "model": np.ones(20)})) == [
         "actions held: the probe reads real >= reconstruction >= model"
     ]
     bad = {**good, "oracle": good["copy_last"], "copy_last": good["oracle"]}
-    assert len(failing(control._counterfactual_claims(0.25, bad, with_f1(held)))) == 2
+    assert len(failing(control._counterfactual_claims(0.25, bad, right))) == 2
 
 
 def test_without_an_engine_the_rest_is_asked(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.worlds import record_toy, tiny_simulator
 from worldmodel.evaluation.answers import from_json, to_json
+from worldmodel.evaluation.harness.clips import Clips
 from worldmodel.evaluation.harness.subject import Subject
 from worldmodel.evaluation.questions import idle
 from worldmodel.rollouts import EpisodeDataset
@@ -19,6 +20,10 @@ def subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
     monkeypatch.setattr(idle, "QUICK_FRAMES", 20)
     monkeypatch.setattr(idle, "BLOCK", 10)
     dataset = EpisodeDataset(record_toy(tmp_path / "d"))
+    frames = np.stack([dataset.frames(0, start, start + 4) for start in (5, 60)])
+    actions = np.stack([dataset.actions(0)[start : start + 3] for start in (5, 60)])
+    early = Clips(frames, actions, ((0, 5), (0, 60)))
+    monkeypatch.setattr(Subject, "clips", lambda self, horizon, number=None: early)
     simulator = tiny_simulator()
     return Subject(simulator=simulator, without_map=simulator, dataset=dataset, num_clips=4, context=3, quick=True)
 
@@ -43,7 +48,22 @@ def test_the_real_game_stands_still(subject: Subject, monkeypatch: pytest.Monkey
     for name in ("psnr_to_tenth", "psnr_to_real_game"):
         assert found.series[name].steps == (10, 20)
         assert found.series[name].rows["model"].mean == pytest.approx([ceiling] * 2)
-    assert list(found.series["psnr_to_tenth"].rows) == ["real", "model", "without_map"]
+    assert list(found.series["psnr_to_tenth"].rows) == ["model", "without_map"]
+    assert found.series["real_psnr_to_tenth"].rows["real"].mean == pytest.approx([ceiling] * 2)
+
+
+def test_a_game_that_ends_is_shown_as_long_as_it_goes_on(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy ends 38 steps after the later clip: of 60 frames half are compared, of 1000 too."""
+    for frames in (60, 1000):
+        real, reason = idle._really(subject, subject.clips(1), 0, frames)
+        assert reason == ""
+        assert real is not None
+        assert 20 <= real.shape[1] <= 38
+    late = subject.clips(1)
+    monkeypatch.setattr(idle, "BLOCK", 40)
+    real, reason = idle._really(subject, late, 0, 40)
+    assert real is None
+    assert "ends after" in reason
 
 
 def test_what_is_imagined_is_what_is_scored(subject: Subject) -> None:

@@ -153,14 +153,13 @@ def test_the_whole_answer(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> 
     assert from_json(to_json(numbers)).clips.keys() == numbers.clips.keys()
 
 
-@pytest.mark.parametrize("with_map", [False, True])
-@pytest.mark.usefixtures("all_looks_alike")
+@pytest.mark.parametrize("has_map", [False, True])
 def test_real_frames_are_scored_as_own_ones_are_drawn(
-    subject: Subject, with_map: bool, monkeypatch: pytest.MonkeyPatch
+    subject: Subject, has_map: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given the very frames that the model imagined as real ones, they cost what they cost as own samples."""
     monkeypatch.setattr(stability, "BLOCK", 4)
-    simulator = tiny_simulator(with_map=with_map)
+    simulator = tiny_simulator(has_map=has_map)
     clips = subject.clips(4, number=1)
     recorded = record(simulator, simulator.tokenizer.encode(clips.frames[:, :3]), clips.actions, context=3, seed=0)
     codes = torch.cat([simulator.tokenizer.encode(clips.frames[:, :3]), recorded.codes], dim=1)

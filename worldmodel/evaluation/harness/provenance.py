@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from ...checkpoint import read_index
+from ...checkpoint import has_part, read_index
+from ...simulator import LEARNED_MAP
 from .source import source as source
 from .subject import Recordings, Subject
 from .tokenizer_alone import TokenizerSubject, about_checkpoint
@@ -54,7 +56,7 @@ def _processor() -> str:
 
 
 def checkpoint(directory: Path, subject: Subject | TokenizerSubject) -> dict[str, Any]:
-    """Return which world model it is: a SHA-256 over the shards and configs of both its models, and its size.
+    """Return which world model it is: a SHA-256 over the shards and configs of all its models, and its size.
 
     Raises:
         ValueError: if there is no such checkpoint in `directory`.
@@ -62,9 +64,11 @@ def checkpoint(directory: Path, subject: Subject | TokenizerSubject) -> dict[str
     if isinstance(subject, TokenizerSubject):
         return about_checkpoint(directory, subject)
     indices = [read_index(directory, kind="dynamics"), read_index(directory / "tokenizer", kind="tokenizer")]
+    if has_part(directory, LEARNED_MAP):
+        indices.append(read_index(directory / LEARNED_MAP, kind=LEARNED_MAP))
     content = json.dumps([[index["config"], index["files"]] for index in indices], sort_keys=True)
     simulator = subject.simulator
-    models = {"tokenizer": simulator.tokenizer, "dynamics": simulator.dynamics}
+    models = {"tokenizer": simulator.tokenizer, "dynamics": simulator.dynamics, LEARNED_MAP: simulator.learned_map}
     return {
         "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
         "tokenizer": simulator.tokenizer.fingerprint(),
@@ -72,7 +76,9 @@ def checkpoint(directory: Path, subject: Subject | TokenizerSubject) -> dict[str
         "map": subject.without_map is not None,
         "bytes": size(directory),
         "parameters": {
-            name: sum(parameter.numel() for parameter in model.parameters()) for name, model in models.items()
+            name: sum(parameter.numel() for parameter in model.parameters())
+            for name, model in models.items()
+            if isinstance(model, nn.Module)
         },
     }
 

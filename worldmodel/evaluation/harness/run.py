@@ -140,14 +140,14 @@ def evaluate(
     missing = [question for question in missing if question.name not in known]
     failures: dict[str, str] = {}
     with closing(_answers(missing, subject, workers, listener.on_progress)) as news:
-        for question, kept in news:
-            if isinstance(kept, AskError):
-                failures[question.name] = str(kept)
-                listener.on_failure(question.name, kept)
+        for question, found in news:
+            if isinstance(found, AskError):
+                failures[question.name] = str(found)
+                listener.on_failure(question.name, found)
                 continue
-            known[question.name] = kept
+            known[question.name] = found
             if question.name in questions:
-                listener.on_answer(question.name, kept)
+                listener.on_answer(question.name, found)
     ordered = {name: known[name] for name in QUESTIONS | PICTURES if name in known}
     metrics = assemble(about, {name: kept for name, kept in ordered.items() if name in QUESTIONS}, failures)
     write_atomically(out / METRICS, dump(metrics))
@@ -227,7 +227,7 @@ def ask(question: Question, subject: Subject | TokenizerSubject, report: Report)
     report(0, 1)
     began, computed = time.perf_counter(), _cpu_seconds()
     measured = to_json(_module(question.name).measure(subject, report))
-    content = {
+    content: dict[str, Any] = {
         "key": question.key,
         "answer": measured,
         "seconds": time.perf_counter() - began,

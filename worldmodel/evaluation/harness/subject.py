@@ -16,7 +16,7 @@ from ...rollouts import EpisodeDataset
 from ...simulator import Simulator
 from ...types import NO_ACTION, Codes
 from .clips import Clips, draw_clips
-from .imagined import ImaginedCodes, identity_of
+from .kept_codes import KeptCodes, identity_of
 
 CLIPS_AT_ONCE = 8
 
@@ -95,8 +95,8 @@ class Subject(Recordings):
         """Return the rows of every table of imagined video: the models, the model without actions, and copy-last."""
         return {**self.conditional, "no_actions": self.unconditional, "copy_last": copy_last}
 
-    def _kept(self, simulator: Simulator) -> ImaginedCodes | None:
-        return ImaginedCodes(self.cache / "imagined", identity_of(simulator)) if self.cache else None
+    def _kept(self, simulator: Simulator) -> KeptCodes | None:
+        return KeptCodes(self.cache / "imagined", identity_of(simulator)) if self.cache else None
 
     def wrong_actions(self, clips: Clips) -> np.ndarray:
         """Return for each action of clips another one of the game's, drawn uniformly: int64 (b t-1), the same ones
@@ -107,7 +107,7 @@ class Subject(Recordings):
         wrong: np.ndarray = (clips.actions + rng.integers(1, max(2, number), clips.actions.shape)) % number
         return wrong
 
-    def rehearse(self) -> None:
+    def warm_up(self) -> None:
         """Do what is done most, for nothing: to be timed."""
         self.simulator.warm_up()
 
@@ -140,7 +140,7 @@ class Conditional:
     Where one context is given several times in a row, under other actions or with other noise, it is taken in once.
     """
 
-    def __init__(self, simulator: Simulator, *, kept: ImaginedCodes | None = None) -> None:
+    def __init__(self, simulator: Simulator, *, kept: KeptCodes | None = None) -> None:
         self.simulator = simulator
         self.kept = kept
         self._begun: tuple[bytes, Simulator] | None = None  # the context last given, and who has taken it in

@@ -37,7 +37,7 @@ class TokenizerSubject(Recordings):
             raise ValueError(f"{self.dataset.path} has frame_size {asked}, the model was trained with {known}")
         super().__post_init__()
 
-    def rehearse(self) -> None:
+    def warm_up(self) -> None:
         """Do what is done most, for nothing: to be timed."""
         size = self.tokenizer.config.frame_size
         self.tokenizer.decode(self.tokenizer.encode(np.zeros((1, 1, size, size, 3), np.uint8)))

@@ -15,7 +15,6 @@ MIN_PIXELS = 2  # of a small object
 MAX_PIXELS = 0.005  # of the frame: a thing of 9x9 in 128x128
 FOUND = 0.25  # of the squared change: half of the amplitude
 TINY = 1e-9
-RING = 3  # pixels around an object that it stands out from
 
 
 def changed(frames: np.ndarray, before: np.ndarray) -> np.ndarray:
@@ -46,29 +45,35 @@ def ratio_of_sums(parts: np.ndarray, wholes: np.ndarray, rng: np.random.Generato
     return Curve(tuple(mean.tolist()), tuple(low.tolist()), tuple(high.tolist()))
 
 
-def small_objects(frames: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the small objects that appear in frames uint8 (t H W 3): the frame, and the object's pixels bool (H W).
+def background_of(frames: np.ndarray) -> np.ndarray:
+    """Return what stands still in a clip: the median of frames uint8 (t H W 3) over time, (H W 3)."""
+    return np.median(frames, axis=0).astype(np.uint8)
 
-    An object is a connected patch of pixels that changed since the frame before while the background stood still, and
-    that stands out from its surroundings more than it did before.
+
+def small_objects(frames: np.ndarray, background: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the small objects that move over a still background in frames uint8 (t H W 3): the frame and the object's
+    pixels, bool (H W).
+
+    An object is a connected patch of pixels that differ from the background, of which some changed since the frame
+    before. A frame of which more than MAX_SHARE differs has no still background.
     """
     for t in range(1, len(frames)):
-        mask = changed(frames[t], frames[t - 1])
+        mask = changed(frames[t], background)
         if not 0 < mask.mean() <= MAX_SHARE:
             continue
+        moved = changed(frames[t], frames[t - 1])
         for patch in patches(mask):
-            small = MIN_PIXELS <= patch.sum() <= MAX_PIXELS * patch.size
-            if small and _contrast(frames[t], patch) > _contrast(frames[t - 1], patch):
+            if MIN_PIXELS <= patch.sum() <= MAX_PIXELS * patch.size and (moved & patch).any():
                 yield t, patch
 
 
-def is_found(frames: np.ndarray, decoded: np.ndarray, t: int, patch: np.ndarray) -> bool:
-    """Return whether an object of frames uint8 (t H W 3) is in the decoded ones: on its pixels they are off by less
-    than half of what a frame without it is, the one before.
+def is_found(frame: np.ndarray, decoded: np.ndarray, background: np.ndarray, patch: np.ndarray) -> bool:
+    """Return whether an object of a frame uint8 (H W 3) is in the decoded one: on its pixels that is off by less than
+    half of what the background alone is.
     """
-    real = frames[t][patch].astype(np.float64)
-    missing = np.square(frames[t - 1][patch] - real).mean()
-    return bool(np.square(decoded[t][patch] - real).mean() < FOUND * missing)
+    real = frame[patch].astype(np.float64)
+    missing = np.square(background[patch] - real).mean()
+    return bool(np.square(decoded[patch] - real).mean() < FOUND * missing)
 
 
 def patches(mask: np.ndarray) -> Iterator[np.ndarray]:
@@ -84,13 +89,3 @@ def patches(mask: np.ndarray) -> Iterator[np.ndarray]:
             left -= near
             reached.extend(near)
         yield patch
-
-
-def _contrast(frame: np.ndarray, patch: np.ndarray) -> float:
-    """Return how far the mean colour of a patch is from that of what surrounds it."""
-    ys, xs = np.nonzero(patch)
-    window = slice(max(0, ys.min() - RING), ys.max() + RING + 1), slice(max(0, xs.min() - RING), xs.max() + RING + 1)
-    inside, pixels = patch[window], frame[window].astype(np.float64)
-    if inside.all():
-        return 0.0
-    return float(np.linalg.norm(pixels[inside].mean(0) - pixels[~inside].mean(0)))

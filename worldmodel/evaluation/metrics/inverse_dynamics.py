@@ -79,6 +79,15 @@ def score(title: str, labels: Mapping[str, np.ndarray], asked: np.ndarray, *, nu
     return Table(f"{title}, {int((asked >= 0).sum())} labels", ("f1", "relative", "accuracy"), cells)
 
 
+def shares_right(labels: Mapping[str, np.ndarray], asked: np.ndarray) -> dict[str, np.ndarray]:
+    """Return for each row the share of the actions `asked`, int64 (b n), that is read right in each clip (b), of the
+    clips that are asked about an action at all.
+    """
+    known = asked >= 0
+    some = known.any(1)
+    return {row: (((read == asked) & known).sum(1) / np.maximum(known.sum(1), 1))[some] for row, read in labels.items()}
+
+
 def f1_interval(counts: np.ndarray, rng: np.random.Generator) -> Scalar:
     """Return the macro F1 of all clips together, counts (b asked answered), and its bootstrap interval over clips."""
     number = len(counts)

@@ -26,9 +26,16 @@ OnFrame = Callable[[Features, FrameCodes], None]  # is told features (b) and the
 def past_features(simulator: Simulator, codes: Codes, actions: np.ndarray, *, num_real: int | None = None) -> Features:
     """Return the features (b t) of the frames that follow `codes` (b t h w) under `actions` (b t).
 
-    See `Simulator.features` for `num_real`.
+    Args:
+        simulator: whose dynamics is asked, with its learned map where it uses one.
+        codes: the past.
+        actions: after each frame.
+        num_real: the first so many frames are a context, and what follows is predicted as it is in imagination,
+            whoever made the frames: only so are real codes scored at the precision at which imagined ones are drawn.
+            None for all frames to be a real past, as in training.
     """
-    return simulator.features(codes, torch.as_tensor(actions, dtype=torch.int64), num_real=num_real)
+    given = torch.as_tensor(actions, dtype=torch.int64).to(codes.device)
+    return simulator.features(codes, given, num_real=num_real)
 
 
 @torch.inference_mode()
@@ -40,7 +47,8 @@ def frame_nats(simulator: Simulator, features: Features, codes: Codes) -> np.nda
     b, t = codes.shape[:2]
     flat, every, parts = features.flatten(), codes.flatten(0, 1), []
     for start in range(0, len(every), FRAMES_AT_ONCE):
-        some, frames = (each[start : start + FRAMES_AT_ONCE] for each in (flat, every))
+        chosen = slice(start, start + FRAMES_AT_ONCE)
+        some, frames = flat[chosen], every[chosen]
         with autocast(codes.device, precision=simulator.precision):
             logits = simulator.dynamics.logits(some[None], frames[None])[0]
         nats = F.cross_entropy(logits.float().flatten(0, -2), frames.flatten(), reduction="none")
@@ -70,6 +78,14 @@ class RecordingSampler:
         codes = self.sampler.sample(features, noise, temperature=temperature, top_k=top_k)
         self.on_frame(features, codes)
         return codes
+
+    def sample_scored(
+        self, features: Features, noise: Tensor, *, temperature: float, top_k: int
+    ) -> tuple[FrameCodes, Tensor]:
+        """Return the codes (b h w) that the sampler draws, and their nats (b)."""
+        codes, nats = self.sampler.sample_scored(features, noise, temperature=temperature, top_k=top_k)
+        self.on_frame(features, codes)
+        return codes, nats
 
 
 def recording(simulator: Simulator, on_frame: OnFrame) -> Simulator:

@@ -14,7 +14,7 @@ from ...roofline import Ceilings
 from ...runtime import choose_threads
 from ...sources import Context
 from ...types import Report
-from ..answers import Answer, Scalar, Table
+from ..answers import Answer, Figure, Scalar, Table
 from ..harness.clips import draw_clips
 from ..harness.subject import Subject
 
@@ -43,7 +43,7 @@ def measure(subject: Subject, report: Report) -> Answer:
     report(repeats + 1, repeats + 1)
     rates = {f"batch_{batch}": _spread(clocks[batch], batch * steps) for batch in BATCHES}
     shares = {part: (1e3 * seconds[part], seconds[part] / sum(seconds.values()), reached[part]) for part in speed.PARTS}
-    figures = {
+    figures: dict[str, Figure] = {
         "real_time": simulator.frames_per_second,
         "latency_ms/median": float(np.median(latencies)),
         "latency_ms/p95": float(np.percentile(latencies, 95)),

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from ...dynamics.features import Features
 from ...envs import GameDiedError
 from ...simulator import Simulator
+from ...truth import FutureEndsError
 from ...types import FrameCodes, Report
 from ..answers import Answer, Scalar, Series
 from ..harness.clips import Clips, psnr
@@ -31,6 +32,7 @@ TENTH = 9  # the frame that all later ones are compared with: what moved before 
 SCORED_EVERY = 10
 TITLES = {
     "psnr_to_tenth": "PSNR to the tenth frame, dB",
+    "real_psnr_to_tenth": "the real game's PSNR to its tenth frame, dB",
     "psnr_to_real_game": "PSNR to the real game under no action, dB",
     "own_nats": "NLL of own samples, nats a code",
 }
@@ -57,25 +59,29 @@ def measure(subject: Subject, report: Report) -> Answer:
     real, reason = _really(subject, clips, noop, frames)
     values: dict[str, dict[str, np.ndarray]] = {name: {} for name in TITLES}
     if real is not None:
-        values["psnr_to_tenth"]["real"] = _blocks(psnr(real, real[:, TENTH : TENTH + 1]))
+        values["real_psnr_to_tenth"]["real"] = psnr(real, real[:, TENTH : TENTH + 1])
     for done, (row, simulator) in enumerate(subject.simulators.items(), 1):
         stay = _stay(simulator, clips, noop, frames, context=subject.context, seed=subject.seed)
-        values["psnr_to_tenth"][row] = _blocks(psnr(stay.frames, stay.frames[:, TENTH : TENTH + 1]))
-        values["own_nats"][row] = _blocks(stay.nats, BLOCK // SCORED_EVERY)
+        values["psnr_to_tenth"][row] = psnr(stay.frames, stay.frames[:, TENTH : TENTH + 1])
+        values["own_nats"][row] = stay.nats.repeat(SCORED_EVERY, axis=1)
         if real is not None:
-            values["psnr_to_real_game"][row] = _blocks(psnr(stay.frames, real))
+            values["psnr_to_real_game"][row] = psnr(stay.frames[:, : real.shape[1]], real)
         report(done, len(subject.simulators))
-    steps, rng = tuple(range(BLOCK, frames + 1, BLOCK)), np.random.default_rng(subject.seed)
+    blocks = {name: {row: _blocks(found) for row, found in rows.items()} for name, rows in values.items() if rows}
+    rng = np.random.default_rng(subject.seed)
     return Answer(
         scalars={"videos": Scalar(number), "frames": Scalar(frames)},
-        series={
-            name: Series(TITLES[name], steps, {row: by_step(found, rng) for row, found in rows.items()})
-            for name, rows in values.items()
-            if rows
-        },
-        clips={f"{name}/{row}": rounded(found) for name, rows in values.items() for row, found in rows.items()},
+        series={name: _series(TITLES[name], rows, rng) for name, rows in blocks.items()},
+        clips={f"{name}/{row}": rounded(found) for name, rows in blocks.items() for row, found in rows.items()},
         skipped={"the real game": reason} if reason else {},
     )
+
+
+def _series(title: str, rows: dict[str, np.ndarray], rng: np.random.Generator) -> Series:
+    """Return blocks (b m) of each row by their last frame."""
+    count = next(iter(rows.values())).shape[1]
+    steps = tuple(BLOCK * (block + 1) for block in range(count))
+    return Series(title, steps, {row: by_step(found, rng) for row, found in rows.items()})
 
 
 def noop_of(names: tuple[str, ...]) -> int | None:
@@ -84,7 +90,7 @@ def noop_of(names: tuple[str, ...]) -> int | None:
 
 
 def _stay(simulator: Simulator, clips: Clips, noop: int, frames: int, *, context: int, seed: int) -> Stay:
-    told: list[tuple[Tensor, FrameCodes]] = []
+    told: list[tuple[Features, FrameCodes]] = []
     recorder = recording(simulator, lambda features, codes: told.append((features, codes)))
     recorder.seed(seed)
     recorder.reset(clips.frames[:, :context], clips.actions[:, : context - 1])
@@ -95,23 +101,31 @@ def _stay(simulator: Simulator, clips: Clips, noop: int, frames: int, *, context
         for _ in range(BLOCK):
             recorder.step(held)
         codes = torch.stack([drawn for _, drawn in told], dim=1)
-        features = torch.stack([known for known, _ in told[::SCORED_EVERY]], dim=1)
+        features = Features.stack([known for known, _ in told[::SCORED_EVERY]])
         nats.append(frame_nats(simulator, features, codes[:, ::SCORED_EVERY]))
         shown.append(simulator.decode(codes))
     return Stay(np.concatenate(shown, axis=1), np.concatenate(nats, axis=1))
 
 
 def _really(subject: Subject, clips: Clips, noop: int, frames: int) -> tuple[np.ndarray | None, str]:
-    """Return what the real game shows, uint8 (b n H W 3), or None and why it cannot be shown for every clip."""
+    """Return what the real game shows of every clip, uint8 (b n H W 3): all frames, or half of them and so on, as long
+    as it goes on; None and why where that is less than a block, or it cannot be replayed.
+    """
+    reason = ""
     try:
         with closing(Oracle(subject.dataset)) as oracle:
-            future = np.full((len(clips.frames), frames), noop)
-            return oracle(clips, future, context=subject.context), ""
+            while frames >= BLOCK:
+                try:
+                    future = np.full((len(clips.frames), frames), noop)
+                    return oracle(clips, future, context=subject.context), ""
+                except FutureEndsError as error:
+                    reason, frames = str(error), frames // 2 // BLOCK * BLOCK
     except (ValueError, ImportError, GameDiedError) as error:
-        return None, str(error)
+        reason = str(error)
+    return None, reason
 
 
-def _blocks(values: np.ndarray, size: int = BLOCK) -> np.ndarray:
-    """Return the mean of each block of `size`: (b n) -> (b n/size)."""
-    out: np.ndarray = values.reshape(len(values), -1, size).mean(2)
+def _blocks(values: np.ndarray) -> np.ndarray:
+    """Return the mean of each block: (b n) -> (b n/BLOCK)."""
+    out: np.ndarray = values.reshape(len(values), -1, BLOCK).mean(2)
     return out

@@ -14,12 +14,11 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ...dynamics.features import Features
 from ...rollouts import EpisodeDataset
 from ...simulator import Simulator
-from ...types import FrameCodes, Report
+from ...types import Codes, FrameCodes, Report
 from ..answers import Answer, Claim, Curve, Scalar, Series
 from ..harness.clips import Clips
 from ..harness.subject import Subject
@@ -170,7 +169,7 @@ def trace_imagined(
     return Trace(*(np.concatenate(part, axis=1) for part in (nats, [np.stack(counts, 1)], changes, sharp)))
 
 
-def _counts(codes: Tensor, simulator: Simulator) -> np.ndarray:
+def _counts(codes: Codes, simulator: Simulator) -> np.ndarray:
     """Return how often each code appears in each clip of (b t h w): (b k)."""
     size = simulator.tokenizer.config.codebook_size
     return np.stack([np.bincount(clip.flatten().cpu().numpy(), minlength=size) for clip in codes])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..answers import Series
 from .tables import label
@@ -24,7 +26,7 @@ COLORS = {
     "real": "#444a52",
 }
 OTHERS = ("#e69f00", "#56b4e9", "#7a5195", "#b28a00", "#4b9fd5", "#a05a2c")
-STYLE = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.spines.top": False,
@@ -52,7 +54,7 @@ def draw(series: Series) -> Figure:
         if curve.low is not None and curve.high is not None:
             axes.fill_between(series.steps, curve.low, curve.high, color=color, alpha=0.17, linewidth=0)
     axes.set_xlabel("step")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=7)
     return figure
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import nn
 
 from ...rollouts.manifest import write_atomically
 from ...simulator import Simulator
@@ -20,7 +21,7 @@ from .source import source
 
 
 @dataclass(frozen=True)
-class ImaginedCodes:
+class KeptCodes:
     """A folder of codes that one simulator imagined.
 
     Args:
@@ -52,11 +53,12 @@ class ImaginedCodes:
 def identity_of(simulator: Simulator) -> str:
     """Return a SHA-256 over a simulator's weights and settings, and the package's code."""
     found = hashlib.sha256(source().encode())
-    for model in (simulator.tokenizer, simulator.dynamics):
+    models = (simulator.tokenizer, simulator.dynamics, simulator.learned_map)
+    for model in (model for model in models if isinstance(model, nn.Module)):
         for name, tensor in sorted(model.state_dict().items()):
             found.update(
                 name.encode() + tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
             )
-    settings = [simulator.temperature, simulator.top_k, simulator.precision, getattr(simulator, "use_map", True)]
+    settings = [simulator.temperature, simulator.top_k, simulator.precision, simulator.use_map]
     settings += [type(simulator.sampler).__name__, torch.__version__]
     return hashlib.sha256(found.digest() + json.dumps(settings).encode()).hexdigest()

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from tests.worlds import tiny_simulator
-from worldmodel.evaluation.harness.imagined import ImaginedCodes, identity_of
+from worldmodel.evaluation.harness.kept_codes import KeptCodes, identity_of
 
 
 def test_codes_are_imagined_once(tmp_path: Path) -> None:
@@ -18,12 +18,12 @@ def test_codes_are_imagined_once(tmp_path: Path) -> None:
         calls.append(1)
         return torch.arange(8).view(1, 2, 2, 2) + len(calls)
 
-    kept = ImaginedCodes(tmp_path, "simulator")
+    kept = KeptCodes(tmp_path, "simulator")
     first = kept.take(b"asked", imagine)
     assert torch.equal(kept.take(b"asked", imagine), first)
     assert len(calls) == 1
     assert not torch.equal(kept.take(b"asked otherwise", imagine), first)
-    assert not torch.equal(ImaginedCodes(tmp_path, "another").take(b"asked", imagine), first)
+    assert not torch.equal(KeptCodes(tmp_path, "another").take(b"asked", imagine), first)
     for file in tmp_path.glob("*.safetensors"):
         file.write_bytes(b"damaged")
     kept.take(b"asked", imagine)

@@ -1,0 +1,28 @@
+"""What a simulator knows at the last frame of a past: the KV cache and the expectation model's state."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from .dynamics.cache import ContextCache
+
+
+class Past(NamedTuple):
+    """What is known at the last frame of a past that was taken in."""
+
+    cache: ContextCache  # of the frames before the last
+    expecting: Any  # the expectation model's state; None without one
+
+    def repeat(self, rows: Tensor) -> Past:
+        """Return what other rows know: (m), for each the number of the one that it has the past of."""
+        cache = copy.deepcopy(self.cache)
+        cache.repeat(rows)
+        return Past(cache, None if self.expecting is None else self.expecting.repeat(rows))
+
+    def put(self, rows: Tensor, other: Past, *, batch: int) -> Past:
+        """Return what is known if some of `batch` rows (m) go on from `other`. The cache takes them in."""
+        self.cache.put(rows, other.cache, batch=batch)
+        return Past(self.cache, None if self.expecting is None else self.expecting.put(rows, other.expecting))

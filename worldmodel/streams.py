@@ -1,0 +1,68 @@
+"""The random numbers of a simulator: a stream for the batch, or one for each of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .dynamics.samplers import in_threads
+
+CODES, OUTCOMES = 0, 1  # a stream each: who asks for outcomes sees the same frames as who does not
+
+
+class Streams:
+    """Random numbers for codes and for outcomes."""
+
+    def __init__(self) -> None:
+        self._batch = (torch.Generator(), torch.Generator())
+        self._rows: list[tuple[torch.Generator, torch.Generator]] | None = None
+
+    def seed(self, seed: int) -> None:
+        """Draw what follows for the batch as a whole, from here."""
+        for generator in self._batch:
+            generator.manual_seed(seed)
+        self._rows = None
+
+    def seed_rows(self, seeds: Mapping[int, int], *, batch: int) -> None:
+        """Give each of some rows (number -> seed) random numbers of its own, which do not depend on the batch."""
+        if self._rows is None or len(self._rows) != batch:
+            self._rows = [(torch.Generator(), torch.Generator()) for _ in range(batch)]
+        for row, seed in seeds.items():
+            states = np.random.SeedSequence(seed).generate_state(2, np.uint64)
+            for generator, state in zip(self._rows[row], states, strict=True):
+                generator.manual_seed(int(state))
+
+    def draw(
+        self,
+        shape: tuple[int, ...],
+        distribution: Callable[..., Tensor],
+        *,
+        batch: int,
+        stream: int,
+        rows: np.ndarray | None = None,
+    ) -> Tensor:
+        """Return random numbers (batch ...) of `distribution(shape, generator=...)`.
+
+        Args:
+            stream: CODES or OUTCOMES.
+            rows: bool (batch), which rows draw; the others' streams stand still, and their numbers are 0.
+
+        Raises:
+            ValueError: if rows were given seeds for a batch of another size.
+        """
+        if self._rows is None:
+            return distribution((batch, *shape), generator=self._batch[stream])
+        if len(self._rows) != batch:
+            raise ValueError(f"{len(self._rows)} rows have seeds, the batch has {batch}")
+        numbers, generators = torch.zeros(batch, *shape), self._rows
+
+        def fill(some: slice) -> None:
+            for row in range(some.start, some.stop):
+                if rows is None or rows[row]:
+                    numbers[row] = distribution(shape, generator=generators[row][stream])
+
+        in_threads(fill, batch)
+        return numbers
