@@ -170,6 +170,7 @@ def test_public_names() -> None:
 def test_tests_mirror_the_tree() -> None:
     """Every test file is named after a module, a function of its package, or one of the repository's own concerns."""
     concerns = {
+        "faults/test_faults.py",
         "test_architecture.py",
         "test_docs.py",
         "test_packaging.py",
