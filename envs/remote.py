@@ -41,15 +41,15 @@ CLOSE_SECONDS = 3.0
 LOOK_SECONDS = 0.2  # how often a silent process is looked at
 BUFFER = 1 << 20  # bytes of the socket: a frame is sent at once
 MAX_PATIENCE = 8.0
-# A game draws without a screen, plays no sound, greets nobody, and is one of several on the machine.
+# A game plays no sound, greets nobody, and is one of several on the machine.
 SURROUNDINGS = {
-    "SDL_VIDEODRIVER": "dummy",
     "SDL_AUDIODRIVER": "dummy",
     "PYGAME_HIDE_SUPPORT_PROMPT": "1",
     "PYTHONHASHSEED": "0",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+NO_SCREEN = {"SDL_VIDEODRIVER": "offscreen"}  # not "dummy", with which highway-env draws nothing
 ERRORS = {"value": ValueError, "system": OSError, "died": GameDiedError}
 
 
@@ -220,11 +220,13 @@ def _start(module: str, descriptor: int) -> subprocess.Popen[bytes]:
     paths = [path or os.getcwd() for path in sys.path]
     words = [sys.executable, "-P", "-W", "ignore", "-c", CHILD, json.dumps(paths), module]
     words += [str(descriptor), str(os.getpid())]
+    has_screen = sys.platform != "linux" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+    surroundings = SURROUNDINGS if has_screen else SURROUNDINGS | NO_SCREEN
     return subprocess.Popen(
         words,
         stdin=subprocess.DEVNULL,
         stdout=2,  # what a game prints is a message, not data
-        env={**SURROUNDINGS, **os.environ, "PYTHONHASHSEED": "0"},
+        env={**surroundings, **os.environ, "PYTHONHASHSEED": "0"},
         pass_fds=(descriptor,),
         start_new_session=True,  # Ctrl-C in the terminal is for this process alone
     )

@@ -19,6 +19,8 @@ from .manifest import (
     drop_cut_off_line,
     read_info,
     read_records,
+    seal,
+    sweep,
     write_info,
 )
 from .memory import check_workers
@@ -75,6 +77,7 @@ def collect(
     recorder = _start(config)
     with closing(recorder), locked(path):
         info = recorder.info
+        sweep(path, ".*.tmp")
         records = _open(path, info)
         on_start(records)
         if goal.is_reached(records):
@@ -86,6 +89,7 @@ def collect(
                 on_episode(record)
                 if goal.is_reached(records):
                     break
+        seal(path, records)
         _remove_unlisted(path, records)
 
 

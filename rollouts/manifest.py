@@ -1,18 +1,32 @@
-"""What a data set says about itself: `dataset.json` (settings) and `episodes.jsonl` (one line an episode, in order)."""
+"""What a data set says about itself: `dataset.json` (settings) and `episodes.jsonl` (one line an episode, in order).
+
+Each line has a checksum of its own, and `sealed.json` says how many lines there were when a recorder last ended: a
+manifest that was cut short is told from one that is being written.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .files import is_printable, read_regular
+
 SCHEMA = 1
 INFO_FILE = "dataset.json"
 EPISODES_FILE = "episodes.jsonl"
+SEAL_FILE = "sealed.json"
+CHECK = "check"  # in a line of episodes.jsonl: two short checksums, of its facts and of the file's SHA-256
+MAX_INFO_BYTES, MAX_EPISODES_BYTES = 2**20, 2**30
+MAX_FRAMES = 10**8  # of an episode
+MAX_ACTIONS, MAX_VARIABLES = 1024, 256
+MAX_RATE, MAX_FRAME_SKIP, MAX_FRAME_SIZE = 10_000, 10**6, 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,48 +100,151 @@ def read_info(path: Path) -> DatasetInfo:
         ValueError: if it is damaged or of another schema.
     """
     file = path / INFO_FILE
-    if not file.is_file():
+    if not file.exists():
         raise FileNotFoundError(f"no data set in {path} (collect-rollouts --out {path} makes one)")
+    data = read_regular(file, max_bytes=MAX_INFO_BYTES)
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(data)
         schema, digest = content["schema"], content.pop("sha256")
         if schema == SCHEMA:
             info = DatasetInfo(**{**content, "variables": tuple(content["variables"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{file} is damaged: {error}") from error
     if schema != SCHEMA:
-        raise ValueError(f"{file} has schema {schema}; this version reads {SCHEMA}")
+        raise ValueError(f"{file} has schema {schema!r}; this version reads {SCHEMA}")
     if digest != info.sha256:
         raise ValueError(f"{file} is damaged: its SHA-256 does not match its content")
+    if wrong := next(_wrong_facts(info), None):
+        raise ValueError(f"{file} describes no data set: {wrong}")
     return info
+
+
+def _wrong_facts(info: DatasetInfo) -> Iterator[str]:
+    """Yield what cannot be in the description of a data set, whoever signed it."""
+    settings = info.settings
+    if not isinstance(settings, Mapping):
+        yield "settings are no names with values"
+        return
+    texts = {"policy": info.policy, "split": info.split} | {name: settings.get(name) for name in ("env", "engine")}
+    for name, text in texts.items():
+        if not is_printable(text):
+            yield f"{name} is no short printable text"
+    for name, most in (("frame_skip", MAX_FRAME_SKIP), ("frame_size", MAX_FRAME_SIZE)):
+        if not _is_count(settings.get(name), most=most):
+            yield f"{name} is no whole number of 1 to {most}"
+    rate = info.frames_per_second
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= MAX_RATE:
+        yield f"frames_per_second is not above 0 and at most {MAX_RATE}"
+    if isinstance(info.seed, bool) or not isinstance(info.seed, int):
+        yield "seed is no whole number"
+    for name, names, most in (
+        ("action_names", settings.get("action_names"), MAX_ACTIONS),
+        ("variables", info.variables, MAX_VARIABLES),
+    ):
+        if not isinstance(names, list | tuple) or len(names) > most or not all(map(is_printable, names)):
+            yield f"{name} is no list of at most {most} short printable texts"
+    if not settings.get("action_names"):
+        yield "action_names is empty"
+
+
+def _is_count(value: object, *, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
 
 
 def append_record(path: Path, record: EpisodeRecord) -> None:
     """Append a line to `episodes.jsonl` and bring it to the disk."""
     with open(path / EPISODES_FILE, "ab") as file:
-        file.write(_canonical(asdict(record)) + b"\n")
+        file.write(line_of(record))
         file.flush()
         os.fsync(file.fileno())
+
+
+def line_of(record: EpisodeRecord) -> bytes:
+    """Return the line of `episodes.jsonl` that says this."""
+    return _canonical({**vars(record), CHECK: _check_of(record)}) + b"\n"
 
 
 def read_records(path: Path) -> list[EpisodeRecord]:
     """Read `episodes.jsonl`; a last line that was cut off while being written does not count.
 
     Raises:
-        ValueError: if a line is damaged.
+        ValueError: if a line is damaged, or there are fewer than there were when the data set was sealed.
     """
     file = path / EPISODES_FILE
-    lines = file.read_bytes().split(b"\n")[:-1] if file.is_file() else []
+    data = read_regular(file, max_bytes=MAX_EPISODES_BYTES) if file.exists() else b""
     records = []
-    for index, line in enumerate(lines):
+    for index, line in enumerate(data.split(b"\n")[:-1]):
         try:
-            record = EpisodeRecord(**json.loads(line))
-            if record.index != index or record.file != Path(record.file).name:
-                raise ValueError(f"episode {record.index} in file {record.file!r} stands in line {index + 1}")
-        except (ValueError, TypeError) as error:
+            records.append(_read_line(path, index, line))
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{file} is damaged in line {index + 1}: {error}") from error
-        records.append(record)
+    sealed = _sealed_episodes(path)
+    if len(records) < sealed:
+        raise ValueError(f"{file} is damaged: it has {len(records)} of at least {sealed} episodes")
     return records
+
+
+def _read_line(path: Path, index: int, line: bytes) -> EpisodeRecord:
+    content = json.loads(line)
+    check = content.pop(CHECK, None) if isinstance(content, dict) else None
+    record = EpisodeRecord(**content)
+    if not _is_count(record.frames, most=MAX_FRAMES):
+        raise ValueError(f"frames is no whole number of 1 to {MAX_FRAMES}")
+    for name, kind in (("index", int), ("seed", int), ("terminated", bool), ("truncated", bool)):
+        if type(getattr(record, name)) is not kind:
+            raise ValueError(f"{name} is no {kind.__name__}")
+    if record.index != index or record.file != f"episode-{index:06d}.parquet":
+        raise ValueError(f"episode {record.index} in file {str(record.file)[:100]!r} stands in line {index + 1}")
+    if not isinstance(record.sha256, str) or not re.fullmatch("[0-9a-f]{64}", record.sha256):
+        raise ValueError("sha256 is no SHA-256")
+    if check is not None:
+        _compare_check(path, record, check)
+    return record
+
+
+def _check_of(record: EpisodeRecord) -> str:
+    facts = {name: value for name, value in vars(record).items() if name != "sha256"}
+    return f"{zlib.crc32(_canonical(facts)):08x}-{zlib.crc32(record.sha256.encode()):08x}"
+
+
+def _compare_check(path: Path, record: EpisodeRecord, check: object) -> None:
+    """Raise ValueError if a line is not as it was written.
+
+    A SHA-256 that is not the one that was written may be that of a file that was replaced: then the file decides.
+    """
+    facts, _, digest = _check_of(record).partition("-")
+    if not isinstance(check, str) or check.partition("-")[0] != facts:
+        raise ValueError("its checksum does not match")
+    if check.partition("-")[2] != digest:
+        content = (path / record.file).read_bytes() if (path / record.file).is_file() else b""
+        if hashlib.sha256(content).hexdigest() != record.sha256:
+            raise ValueError("its checksum does not match, nor does the file have its SHA-256")
+
+
+def has_checks(path: Path) -> bool:
+    """Whether every line of `episodes.jsonl` has a checksum: those of older versions have none."""
+    file = path / EPISODES_FILE
+    lines = file.read_bytes().split(b"\n")[:-1] if file.is_file() else []
+    return all(f'"{CHECK}":'.encode() in line for line in lines)
+
+
+def seal(path: Path, records: Sequence[EpisodeRecord]) -> None:
+    """Write down how many episodes there are, so that a manifest that is cut short is noticed."""
+    write_atomically(path / SEAL_FILE, (json.dumps({"episodes": len(records)}) + "\n").encode())
+
+
+def _sealed_episodes(path: Path) -> int:
+    """Return how many episodes there were when the data set was sealed; 0 if it was not."""
+    file = path / SEAL_FILE
+    if not file.exists():
+        return 0
+    try:
+        number = json.loads(read_regular(file, max_bytes=MAX_INFO_BYTES))["episodes"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise ValueError(f"{file} is damaged: episodes is no whole number")
+    return number
 
 
 def drop_cut_off_line(path: Path) -> None:
@@ -142,8 +259,14 @@ def fingerprint(info: DatasetInfo, records: Sequence[EpisodeRecord]) -> str:
     """Return the SHA-256 over the settings and all episodes: the same for any number of workers, at any time."""
     digest = hashlib.sha256(info.sha256.encode())
     for record in records:
-        digest.update(_canonical(asdict(record)))
+        digest.update(_canonical(vars(record)))
     return digest.hexdigest()
+
+
+def sweep(path: Path, pattern: str) -> None:
+    """Remove the temporary files that killed processes left in a directory which this one alone writes into."""
+    for file in path.glob(pattern):
+        file.unlink(missing_ok=True)
 
 
 def write_atomically(file: Path, content: bytes | memoryview) -> None:

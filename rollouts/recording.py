@@ -20,7 +20,7 @@ class Recorder(Protocol):
 
     info: DatasetInfo
 
-    def record(self, index: int, look: Callable[[], None]) -> tuple[EpisodeRecord, memoryview | bytearray]:
+    def record(self, index: int, look: Callable[[], None]) -> tuple[EpisodeRecord, memoryview]:
         """Return the manifest line of episode `index` and the content of its file; `look` may raise to give up."""
 
     def close(self) -> None:
@@ -70,10 +70,10 @@ class RemoteRecorder:
         """The id of the game's process."""
         return self._child.pid
 
-    def record(self, index: int, look: Callable[[], None]) -> tuple[EpisodeRecord, bytearray]:
+    def record(self, index: int, look: Callable[[], None]) -> tuple[EpisodeRecord, memoryview]:
         """Have an episode recorded, see Recorder."""
         answer, content = self._child.ask({"index": index}, RESET_SECONDS, look=look)
-        return EpisodeRecord(**answer["record"]), content
+        return EpisodeRecord(**answer["record"]), memoryview(content)
 
     def close(self) -> None:
         """End the game and its process."""

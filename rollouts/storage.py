@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,11 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .episode import Episode, Steps
+from .files import read_regular
 from .manifest import DatasetInfo, EpisodeRecord, fingerprint, read_info, read_records, write_atomically
 
 ROW_GROUP = 16  # frames: what a random access has to decompress
 COMPRESSION_LEVEL = 3  # zstd: 7 kB a maze frame at 5,200 frames/s; level 1 takes 8% more space for 36% more speed
 METADATA_KEY = b"worldmodel"
+MAX_EPISODE_BYTES = 8 * 2**30
 FINAL_STEP = {"final_step": True}  # in the metadata of files that hold the last step of an end without a frame, too
 OPEN_EPISODES = 4096  # how many footers and action columns are kept in memory
 
@@ -209,7 +213,13 @@ class EpisodeDataset:
             ValueError: if its file is damaged or does not fit the manifest.
         """
         seed, env = self._seed(index), self.info.env
-        return self._read(index, lambda reader: _decode(reader.read(), reader.schema_arrow, seed=seed, env=env))
+
+        def read(reader: pq.ParquetFile) -> Episode:
+            whole = _decode(reader.read(), reader.schema_arrow, seed=seed, env=env)
+            self._known(whole.steps.actions)
+            return whole
+
+        return self._read(index, read)
 
     def frames(self, index: int, start: int, stop: int) -> np.ndarray:
         """Return frames `start` to `stop` of an episode, uint8 (stop - start, H, W, 3); other frames are not read.
@@ -229,16 +239,21 @@ class EpisodeDataset:
         return self._read(index, read)
 
     def actions(self, index: int) -> np.ndarray:
-        """Return the actions of an episode, int64 (T,); no frame is read."""
-        return self._read(index, lambda reader: _numbers(reader.read(["action"])["action"], np.int64)[:-1])
+        """Return the actions of an episode, int64 (T,); no frame is read.
+
+        Raises:
+            ValueError: if one is none of the data set's, or the file is damaged.
+        """
+        return self._read(index, lambda reader: self._known(_between(reader.read(["action"]), "action", np.int64)))
 
     def steps(self, index: int) -> Steps:
         """Return actions, rewards and ends of an episode, with the step that showed no frame; no frame is read."""
 
         def read(reader: pq.ParquetFile) -> Steps:
-            return _steps(
-                reader.read(["action", "reward", "terminated", "truncated"]), reader.schema_arrow, self.info.env
-            )
+            columns = ["action", "reward", "terminated", "truncated"]
+            steps = _steps(reader.read(columns), reader.schema_arrow, self.info.env)
+            self._known(steps.actions)
+            return steps
 
         return self._read(index, read)
 
@@ -251,13 +266,27 @@ class EpisodeDataset:
         """Return what is wrong with the file of an episode, None if it is as it was written."""
         record = self.records[index]
         try:
-            content = (self.path / record.file).read_bytes()
+            content = read_regular(self.path / record.file, max_bytes=MAX_EPISODE_BYTES)
         except OSError as error:
             return f"{record.file}: {error.strerror}"
+        except ValueError as error:
+            return str(error)
         if hashlib.sha256(content).hexdigest() != record.sha256:
             return f"{record.file}: SHA-256 does not match the manifest"
-        rows = _open(pa.BufferReader(content)).metadata.num_rows
-        return None if rows == record.frames else f"{record.file}: {rows} frames, {record.frames} in the manifest"
+        try:
+            self.steps(index)
+            self.variables(index)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def _known(self, actions: np.ndarray) -> np.ndarray:
+        """Return actions that the data set has a name for."""
+        count = len(self.info.action_names)
+        unknown = actions[(actions < 0) | (actions >= count)]
+        if len(unknown):
+            raise ValueError(f"an action is {unknown[0]}; the data set has actions 0 to {count - 1}")
+        return actions
 
     def _seed(self, index: int) -> int:
         return self.records[index].seed
@@ -268,6 +297,8 @@ class EpisodeDataset:
             # A reader of its own for each call: ParquetFile is not made for several threads. The footer is kept.
             with self._lock:
                 footer = self._footers.get(index)
+            if footer is None and not stat.S_ISREG(os.stat(file).st_mode):  # a pipe would be waited for
+                raise ValueError("it is no regular file")
             with _open(str(file), footer) as reader:
                 if footer is None:
                     self._keep(index, reader.metadata)
@@ -278,6 +309,9 @@ class EpisodeDataset:
     def _keep(self, index: int, footer: pq.FileMetaData) -> None:
         if footer.num_rows != self.records[index].frames:
             raise ValueError(f"{footer.num_rows} frames, {self.records[index].frames} in the manifest")
+        for group in range(footer.num_row_groups):  # more would be decompressed at once than any recorder wrote
+            if footer.row_group(group).num_rows > ROW_GROUP:
+                raise ValueError(f"a row group has {footer.row_group(group).num_rows} frames, not {ROW_GROUP} at most")
         with self._lock:
             self._footers[index] = footer
             if len(self._footers) > OPEN_EPISODES:
@@ -292,8 +326,8 @@ def _steps(table: pa.Table, schema: pa.Schema, env: str) -> Steps:
     count = len(table) - int(table["action"][-1].as_py() is None)
     is_complete = _is_complete(schema, env)
     return Steps.join(
-        _numbers(table["action"], np.int64)[:count],
-        _numbers(table["reward"], np.float32)[:count],
+        _numbers("action", table["action"].slice(0, count), np.int64),
+        _numbers("reward", table["reward"].slice(0, count), np.float32),
         terminated=bool(table["terminated"][-1].as_py()) and is_complete,
         truncated=bool(table["truncated"][-1].as_py()) and is_complete,
     )
@@ -309,8 +343,8 @@ def _decode(table: pa.Table, schema: pa.Schema, *, seed: int, env: str) -> Episo
     final_action, final_reward = table["action"][-1].as_py(), table["reward"][-1].as_py()
     return Episode(
         frames=_frames(table, schema),
-        actions=_numbers(table["action"], np.int64)[:-1],
-        rewards=_numbers(table["reward"], np.float32)[:-1],
+        actions=_between(table, "action", np.int64),
+        rewards=_between(table, "reward", np.float32),
         terminated=bool(table["terminated"][-1].as_py()),
         truncated=bool(table["truncated"][-1].as_py()),
         variables=_variables(table, [name for name in table.column_names if name not in fixed]),
@@ -324,18 +358,30 @@ def _decode(table: pa.Table, schema: pa.Schema, *, seed: int, env: str) -> Episo
 def _frames(table: pa.Table, schema: pa.Schema) -> np.ndarray:
     """Return the frame column as uint8 (t, H, W, 3), a view where Arrow gave one piece."""
     described = json.loads(schema.metadata[METADATA_KEY])
-    shape = (-1, described["height"], described["width"], 3)
+    height, width = described["height"], described["width"]
     pieces = []
     for chunk in table["frame"].chunks:
         size = chunk.type.byte_width
+        if chunk.null_count:
+            raise ValueError("a frame is missing")
+        if size != height * width * 3:
+            raise ValueError(f"a frame has {size} bytes, which are not {height}x{width}x3")
         data = np.frombuffer(chunk.buffers()[1], np.uint8, count=len(chunk) * size, offset=chunk.offset * size)
-        pieces.append(data.reshape(shape))
+        pieces.append(data.reshape(-1, height, width, 3))
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
-def _numbers(column: pa.ChunkedArray, dtype: type[np.generic]) -> np.ndarray:
-    return column.fill_null(0).to_numpy().astype(dtype)
+def _between(table: pa.Table, name: str, dtype: type[np.generic]) -> np.ndarray:
+    """Return a column of what led from one frame to the next, without the last row's."""
+    column = table[name]
+    return _numbers(name, column.slice(0, len(column) - 1), dtype)
+
+
+def _numbers(name: str, column: pa.ChunkedArray, dtype: type[np.generic]) -> np.ndarray:
+    if column.null_count:
+        raise ValueError(f"the column {name} has a gap")
+    return column.to_numpy().astype(dtype)
 
 
 def _variables(table: pa.Table, names: list[str]) -> dict[str, np.ndarray]:
-    return {name: _numbers(table[name], np.float64) for name in names}
+    return {name: _numbers(name, table[name], np.float64) for name in names}

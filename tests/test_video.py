@@ -10,7 +10,9 @@ import sys
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -124,6 +126,27 @@ def test_a_killed_video_plays(tmp_path: Path, number: int) -> None:
     assert not path.exists()
     with av.open(str(tmp_path / "a.partial.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) >= written - 8
+
+
+@pytest.mark.parametrize("room", [0, 500, 3000, 20_000])
+def test_a_full_disk_leaves_what_plays(room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the disk is full, the error is said, and a partial file is left only if it plays."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 64, 96, 3), dtype=np.uint8)
+    write = FileIO.write
+
+    class Full(FileIO):
+        def write(self, data: Any) -> int:
+            if self.tell() >= room:
+                raise OSError(28, "No space left on device")
+            return write(self, bytes(data)[: room - self.tell()])
+
+    monkeypatch.setattr("worldmodel.video.open", lambda path, *_, **__: Full(path, "wb"), raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        write_video(tmp_path / "a.mp4", noise, frames_per_second=4)
+    for file in tmp_path.iterdir():
+        with av.open(str(file)) as container:
+            assert sum(1 for _ in container.decode(video=0)) >= 1
+    assert [file.name for file in tmp_path.iterdir()] == ["a.partial.mp4"] * (room == 20_000)
 
 
 def test_foreign_video_is_seen_as_the_model_sees(tmp_path: Path) -> None:

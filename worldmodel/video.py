@@ -19,7 +19,7 @@ import numpy as np
 # give the same bytes on every machine. "faster" takes half the time of "medium" for the same size, and 0.2 dB at most.
 ENCODER = {"crf": "15", "preset": "faster", "tune": "zerolatency", "threads": "1"}
 # Fragments make an unfinished file playable, `bitexact` keeps versions and dates out of it.
-UNFINISHED = {"movflags": "hybrid_fragmented+frag_keyframe", "flush_packets": "1", "fflags": "+bitexact"}
+UNFINISHED = {"movflags": "hybrid_fragmented+frag_every_frame", "flush_packets": "1", "fflags": "+bitexact"}
 FINISHED = {"movflags": "+faststart", "fflags": "+bitexact"}
 BT709 = 1  # the code of ITU-T H.273 for primaries, transfer and matrix: what browsers assume
 
@@ -31,8 +31,8 @@ SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif"})
 class VideoWriter:
     """Write frames, one at a time, to an MP4 that plays in browsers (H.264, yuv420p).
 
-    Until `close` the video is beside `path` as NAME.partial.mp4, in fragments of at most one second, and plays at any
-    moment; `close` gives it its name. After an error the partial file stays.
+    Until `close` the video is beside `path` as NAME.partial.mp4, in fragments of one frame each, and plays at any
+    moment; `close` gives it its name. After an error the partial file stays if there is something in it to be played.
 
     >>> with VideoWriter("film.mp4", frames_per_second=8.75) as video:
     ...     video.write(frame)  # uint8 (H, W, 3); an odd side is extended by one pixel
@@ -45,7 +45,8 @@ class VideoWriter:
         self.partial = self.path.with_suffix(".partial.mp4")
         self.rate = Fraction(frames_per_second).limit_denominator(1000)
         self._size: tuple[int, int] | None = None
-        self._container = av.open(str(self.partial), "w", format="mp4", options=UNFINISHED)
+        self._file = _Sealable(self.partial)
+        self._container = av.open(self._file, "w", format="mp4", options=UNFINISHED)
 
     def write(self, frame: np.ndarray) -> None:
         """Append one frame, uint8 (H, W, 3).
@@ -82,6 +83,7 @@ class VideoWriter:
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
             picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
         self._container.mux(self._stream.encode(picture))
+        self._file.check()
 
     def close(self) -> None:
         """Finish the video and give it its name."""
@@ -89,6 +91,8 @@ class VideoWriter:
             raise ValueError(f"{self.path} has no frames: a video needs at least one")
         self._encode(None)
         self._container.close()
+        self._file.close()
+        self._file.check()
         _remux(self.partial, self.path)
         self.partial.unlink()
 
@@ -96,14 +100,83 @@ class VideoWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if kind is None:
-            self.close()
-            return
-        with contextlib.suppress(OSError):  # the disk is full, say: the fragments written so far play
+        try:
+            if kind is None:
+                self.close()
+                return
+        finally:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """End the partial file, if there is still one, and remove it if nothing in it plays."""
+        with contextlib.suppress(OSError):
             self._container.close()
+        self._file.close()
+        if self._file.error is not None and self.partial.exists():
+            _trim(self.partial)
+        if not _plays(self.partial):
+            self.partial.unlink(missing_ok=True)
 
     def __repr__(self) -> str:
         return f"VideoWriter({str(self.path)!r}, {float(self.rate):g} frames/s)"
+
+
+class _Sealable:
+    """A file that stays as it is once something could not be written, and keeps the error.
+
+    The disk is full, say: the fragments written so far play, and half of a video's end would spoil them. FFmpeg would
+    hide an error that was raised while it writes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "wb", buffering=0)  # noqa: SIM115
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            rest = memoryview(data if self.error is None else b"")
+            while rest:  # a full disk takes a part first, and says why with the next
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def check(self) -> None:
+        """Raise what could not be written for."""
+        if self.error is not None:
+            raise OSError(self.error.errno, self.error.strerror, self._file.name) from self.error
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _trim(path: Path) -> None:
+    """Cut off the end of an MP4 behind its last whole fragment: a decoder takes half a frame for damage."""
+    content = path.read_bytes()
+    start, end = 0, 0
+    while start + 8 <= len(content):  # a box: its length, its kind, what it holds
+        length = max(8, int.from_bytes(content[start : start + 4], "big"))
+        if content[start + 4 : start + 8] == b"mdat" and start + length <= len(content):
+            end = start + length
+        start += length
+    os.truncate(path, end)
+
+
+def _plays(path: Path) -> bool:
+    """Whether there is a frame in a video."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return next(container.decode(video=0), None) is not None
+    except (av.FFmpegError, OSError, IndexError):
+        return False
 
 
 def _remux(source: Path, target: Path) -> None:

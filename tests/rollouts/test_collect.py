@@ -48,7 +48,7 @@ def test_any_number_of_workers_records_the_same_data(tmp_path: Path, goal: Goal)
     dataset = EpisodeDataset(tmp_path / "1")
     assert goal.is_reached(dataset.records)
     assert not goal.is_reached(dataset.records[:-1])
-    assert len(first) == len(dataset) + 3
+    assert len(first) == len(dataset) + 4
 
 
 def test_longer_goal_continues_the_same_data_set(tmp_path: Path) -> None:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from worldmodel.rollouts import DatasetInfo, Episode, EpisodeDataset, storage
-from worldmodel.rollouts.manifest import append_record, write_info
-from worldmodel.rollouts.storage import adopt_episode, write_episode
+from worldmodel.rollouts.manifest import EPISODES_FILE, append_record, write_info
+from worldmodel.rollouts.storage import ROW_GROUP, adopt_episode, write_episode
 
 INFO = DatasetInfo(
-    settings={"env": "toy", "frame_size": 16, "frame_skip": 1, "action_names": ["noop", "left", "right"]},
+    settings={
+        "env": "toy",
+        "engine": "toy 1",
+        "frame_size": 16,
+        "frame_skip": 1,
+        "action_names": ["noop", "left", "right"],
+    },
     frames_per_second=8.0,
     variables=("angle",),
     policy="random",
@@ -202,3 +214,68 @@ def test_lengths_that_do_not_fit_are_refused() -> None:
             replace(episode, **wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="uint8"):
         replace(episode, frames=episode.frames.astype(np.float32))
+
+
+def sign(path: Path, index: int, table: pa.Table) -> EpisodeDataset:
+    """Put other rows into an episode's file, and their SHA-256 into the manifest, as whoever forges it would."""
+    file = path / f"episode-{index:06d}.parquet"
+    pq.write_table(table, file, row_group_size=ROW_GROUP, compression="zstd", write_page_checksum=True)
+    records = read_records_unchecked(path)
+    records[index]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (path / EPISODES_FILE).write_text("".join(json.dumps(record) + "\n" for record in records))
+    return EpisodeDataset(path)
+
+
+def read_records_unchecked(path: Path) -> list[dict[str, Any]]:
+    lines = (path / EPISODES_FILE).read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name != "check"} for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "message"),
+    [
+        ("action", 3, 3, "an action is 3; the data set has actions 0 to 2"),
+        ("action", 0, -1, "an action is -1"),
+        ("action", 0, None, "the column action has a gap"),
+        ("reward", 2, None, "the column reward has a gap"),
+        ("angle", 2, None, "the column angle has a gap"),
+        ("frame", 1, None, "a frame is missing"),
+    ],
+)
+def test_forged_rows_are_refused(column: str, row: int, value: Any, message: str, tmp_path: Path) -> None:
+    """Actions that nobody has a name for, and gaps, in a file with its right SHA-256: inspect finds them, too."""
+    make_dataset(tmp_path, [make_episode(20)])
+    table = pq.read_table(tmp_path / "episode-000000.parquet")
+    values = table[column].to_pylist()
+    values[row] = value
+    field = table.schema.get_field_index(column)
+    forged = pa.array(values, table[column].type)
+    dataset = sign(tmp_path, 0, table.set_column(field, table.schema.field(column), forged))
+    with pytest.raises(ValueError, match=message):
+        dataset.episode(0)
+    if column == "action":
+        with pytest.raises(ValueError, match=message):
+            dataset.actions(0)
+    if column != "frame":  # frames are judged when they are read: inspect does not decompress them
+        assert message in (dataset.verify(0) or "")
+
+
+def test_one_huge_row_group_is_refused(tmp_path: Path) -> None:
+    """A small file that would become gigabytes at once is judged by its footer."""
+    make_dataset(tmp_path, [make_episode(20)])
+    table = pq.read_table(tmp_path / "episode-000000.parquet")
+    dataset = make_dataset(tmp_path / "other", [make_episode(20)])
+    pq.write_table(table, tmp_path / "other" / "episode-000000.parquet")
+    with pytest.raises(ValueError, match="a row group has 21 frames, not 16 at most"):
+        dataset.frames(0, 0, 1)
+
+
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    """It would be waited for: the episode is refused, by inspect too."""
+    dataset = make_dataset(tmp_path, [make_episode(3)])
+    file = tmp_path / "episode-000000.parquet"
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(ValueError, match="is no regular file"):
+        dataset.episode(0)
+    assert "is no regular file" in (dataset.verify(0) or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,14 @@ from worldmodel.training.data import (
     CodeClips,
     FrameClips,
     Windows,
+    _reserve,
+    cache_directory,
     cached_codes,
     first_episodes,
+    fitting_clip,
     held_out_clips,
     split_episodes,
+    with_progress,
 )
 
 
@@ -41,14 +46,83 @@ def test_no_window_crosses_an_episode(lengths: list[int], clip: int, seed: int) 
     assert set(windows.spread(3)) <= set(expected)
 
 
-@given(count=st.integers(1, 200))
-def test_held_out_episodes_are_not_trained_on(count: int) -> None:
-    """Training and held-out episodes share none, cover all, and neither is empty; a single episode has to be both."""
-    training, held_out = split_episodes(count)
+@given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=120), clip=st.integers(1, 12))
+def test_held_out_episodes_are_not_trained_on(lengths: list[int], clip: int) -> None:
+    """Training and held-out episodes share none, cover all that are long enough, and neither is empty; a single long
+    episode has to be both. Where all are long enough, every fiftieth is held out."""
+    array = np.array(lengths)
+    if array.max() < clip:
+        with pytest.raises(ValueError, match="no episode has"):
+            split_episodes(array, clip=clip)
+        return
+    training, held_out = split_episodes(array, clip=clip)
+    long = np.flatnonzero(array >= clip).tolist()
     assert len(training)
     assert len(held_out)
-    if count > 1:
-        assert sorted([*training, *held_out]) == list(range(count))
+    if len(long) > 1:
+        assert sorted([*training, *held_out]) == long
+    if len(long) == len(lengths) > 50:
+        assert held_out.tolist() == list(range(49, len(lengths), 50))
+
+
+def test_clips_fit_the_episodes(capsys: pytest.CaptureFixture[str]) -> None:
+    """A clip is no longer than the longest episode; what is left out is said; one frame is nothing to learn from."""
+    assert fitting_clip(np.array([30, 30, 6]), 11) == 11
+    assert capsys.readouterr().err == "1 of 3 episodes are shorter than a clip of 11 frames: left out\n"
+    assert fitting_clip(np.array([4, 4]), 11) == 4
+    assert capsys.readouterr().err == "clips have 4 frames instead of 11: no episode is longer\n"
+    assert fitting_clip(np.array([20, 30]), 11) == 11
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ValueError, match="no episode has two frames"):
+        fitting_clip(np.array([1, 1]), 11)
+
+
+def test_a_read_only_data_set_is_encoded_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codes lie beside the data where that can be written or they are complete there, else in the run's folder."""
+    dataset = EpisodeDataset(record_toy(tmp_path / "data", episodes=2))
+    tokenizer, out = tiny_tokenizer(), tmp_path / "out"
+    assert cache_directory(dataset, tokenizer, out) == tmp_path / "data" / "codes"
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "access", lambda *_: False)
+        assert cache_directory(dataset, tokenizer, out) == out / "codes"
+        cached_codes(dataset, tokenizer, directory=tmp_path / "data" / "codes", episodes=1)
+        assert cache_directory(dataset, tokenizer, out) == out / "codes"
+        cached_codes(dataset, tokenizer, directory=tmp_path / "data" / "codes")
+        assert cache_directory(dataset, tokenizer, out) == tmp_path / "data" / "codes"
+
+
+def test_a_full_disk_is_said_before_anything_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache's blocks are allocated when it is made: a clear error, nothing left, and not a killed process."""
+
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    dataset = EpisodeDataset(record_toy(tmp_path / "data", episodes=2))
+    monkeypatch.setattr(os, "posix_fallocate", no_space)
+    with pytest.raises(OSError, match=r"No space left on device: the codes of the data set take \d+\.\d MiB"):
+        cached_codes(dataset, tiny_tokenizer(), directory=tmp_path / "codes")
+    assert not list((tmp_path / "codes").iterdir())
+
+
+@pytest.mark.parametrize("has_system_call", [True, False])
+def test_the_cache_has_no_holes(has_system_call: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every block of the file is there, with or without the system call, and the array is what it was made as."""
+    if not has_system_call:
+        monkeypatch.delattr(os, "posix_fallocate")
+    _reserve(tmp_path / "x.npy", (300, 40, 50), np.uint16)
+    facts = (tmp_path / "x.npy").stat()
+    assert facts.st_blocks * 512 >= facts.st_size
+    array = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert (array.shape, array.dtype, int(array.sum())) == ((300, 40, 50), np.uint16, 0)
+
+
+def test_a_long_job_shows_life(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where stderr is no terminal, a line now and then says how far it is; an invisible process says nothing."""
+    monkeypatch.setattr(worldmodel.training.data, "LINE_EVERY_SECONDS", 0.0)
+    assert list(with_progress([5, 6, 7], "encoding episodes", visible=True)) == [5, 6, 7]
+    assert "encoding episodes: 1 of 3\nencoding episodes: 2 of 3\n" in capsys.readouterr().err
+    assert list(with_progress([5, 6], "encoding episodes", visible=False)) == [5, 6]
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("minutes", "asked"), [(0.35, 3), (1.0, 3), (5.0, 10), (12.0, 24), (600.0, 24)])

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -148,6 +149,21 @@ def test_without_poses_the_map_follows_the_frames(tmp_path: Path) -> None:
     expectations = MapExpectations(learned_map, None)
     found = expectations([(0, 0), (1, 0)], codes, actions, num_real=2, generator=generator)
     assert torch.equal(found.image, learned_map.follow(codes, actions, num_real=2).image)
+
+
+def test_poses_that_are_no_numbers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN in a recorded position is said with its name, episode and frame, not as an index that is out of bounds."""
+    data = EpisodeDataset(record_toy(tmp_path / "d"))
+    recorded = EpisodeDataset.variables
+
+    def broken(self: EpisodeDataset, index: int) -> dict[str, np.ndarray]:
+        values = recorded(self, index)
+        values["position_y"][7] = np.nan if index == 1 else 0
+        return values
+
+    monkeypatch.setattr(EpisodeDataset, "variables", broken)
+    with pytest.raises(ValueError, match=r"position_y is not finite in episode 1, frame 7; .*learned_map=no"):
+        Poses(data, 3)
 
 
 def test_poses_are_those_of_the_frames(tmp_path: Path) -> None:

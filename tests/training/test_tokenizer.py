@@ -13,11 +13,11 @@ import torch
 from tests.training.data import tiny_tokenizer_stage, tiny_vae_stage
 from tests.worlds import record_toy
 from worldmodel.checkpoint import read
-from worldmodel.config import TrainingConfig, VAEConfig
+from worldmodel.config import TokenizerConfig, TrainingConfig, VAEConfig
 from worldmodel.rollouts import EpisodeDataset
 from worldmodel.tokenizer.vae import active
 from worldmodel.training.loop import train
-from worldmodel.training.tokenizer import VAEStage
+from worldmodel.training.tokenizer import CollapsedError, VAEStage, judge_usage, usable_codes
 
 CONFIG = TrainingConfig(
     batch=2, clip=1, learning_rate=3e-3, minutes=100.0, steps=4, warmup_steps=2, log_every_steps=1, cooldown=0.0
@@ -90,3 +90,44 @@ def test_frames_of_another_size_are_refused(data: Path) -> None:
     """A data set's frames have the size the model was made for, or the message has both."""
     with pytest.raises(ValueError, match="frames are 32 pixels wide, the vae's 64"):
         VAEStage(EpisodeDataset(data), VAEConfig(frame_size=64, hidden_dim=16), CONFIG)
+
+
+CODES = TokenizerConfig(frame_size=32, codebook_size=64)
+
+
+def test_textured_frames_can_use_every_code() -> None:
+    """Where no two places look alike, the codebook is the limit."""
+    noise = np.random.default_rng(0).integers(0, 256, (8, 1, 32, 32, 3), dtype=np.uint8)
+    assert usable_codes(noise, CODES) == 64
+
+
+def test_a_simple_game_can_use_few_codes() -> None:
+    """A ball on an empty field: the field is one code, and the ball's few places keep only some alive."""
+    frames = np.zeros((40, 1, 32, 32, 3), np.uint8)
+    assert usable_codes(frames, CODES) == 1
+    for t in range(40):
+        frames[t, 0, 8:10, t % 28 : t % 28 + 2] = 255
+    assert 1 < usable_codes(frames, CODES) < 32
+
+
+def test_a_collapsed_codebook_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """Below a half of what the frames could use there is a warning, below a twentieth the run stops; a simple game
+    that uses few of many codes passes."""
+    judge_usage(300, 512, 512)
+    judge_usage(12, 20, 512)
+    assert capsys.readouterr().err == ""
+    judge_usage(200, 512, 512)
+    assert "warning: 200 of 512 codes are in use, and these frames could use 512" in capsys.readouterr().err
+    with pytest.raises(CollapsedError, match="collapsed: 1 of 512 codes are in use, and these frames could use 512"):
+        judge_usage(1, 512, 512)
+    judge_usage(1, 1, 512)
+
+
+def test_a_collapsed_run_stops(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends in an error, and nothing is saved over what was there."""
+    stage = tiny_tokenizer_stage(data, CONFIG)
+    monkeypatch.setattr(type(stage.model), "encode", lambda self, frames: torch.zeros(len(frames), 1, 8, 8).long())
+    stage.usable = 64
+    with pytest.raises(CollapsedError):
+        train(stage, CONFIG, tmp_path)
+    assert not (tmp_path / "config.json").exists()

@@ -38,11 +38,14 @@ def main(args: argparse.Namespace) -> int:
 def _inspect_dataset(path: Path) -> list[str]:
     """Print what a data set holds and return what is wrong with it."""
     from ..rollouts import EpisodeDataset, measure
+    from ..rollouts.manifest import has_checks
     from . import describe
 
     dataset = EpisodeDataset(path)
     problems = [problem for index in range(len(dataset)) if (problem := dataset.verify(index))]
     print("\n".join(map(cli.plain, describe.dataset_lines(dataset, None if problems else measure(dataset)))))
+    if not has_checks(path):
+        print("episodes.jsonl has no checksums: an older version wrote it, and a changed line would not be noticed")
     return problems
 
 

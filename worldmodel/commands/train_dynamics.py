@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ def _train(args: argparse.Namespace) -> int:
     from ..rollouts import EpisodeDataset
     from ..runtime import default_device
     from ..tokenizer.model import Tokenizer
+    from ..training import launch
+    from ..training.data import cache_directory, fitting_clip
     from ..training.dynamics import DEFAULTS, DynamicsStage, train_dynamics
     from ..training.map_run import wants_map
     from ..training.outcome import outcome_settings
@@ -35,6 +38,8 @@ def _train(args: argparse.Namespace) -> int:
     dataset = EpisodeDataset(args.data)
     tokenizer = Tokenizer.from_pretrained(args.tokenizer).to(default_device())
     (model_settings, map_settings), training = training_config(args, DEFAULTS, DynamicsConfig, LearnedMapConfig)
+    lengths = dataset.lengths[: training.episodes or None]
+    training = dataclasses.replace(training, clip=fitting_clip(lengths, training.clip, visible=not launch.rank()))
     codes: dict[str, Any] = {
         "action_names": dataset.info.action_names,
         "code_grid": tokenizer.config.code_grid,
@@ -55,7 +60,7 @@ def _train(args: argparse.Namespace) -> int:
     )
     map_config = override(LearnedMapConfig(**codes, tics_per_step=dataset.info.frame_skip), map_settings)
     metrics = read_index(args.tokenizer, kind="tokenizer")["metrics"]
-    cache = Path(args.data) / "codes"
+    cache = cache_directory(dataset, tokenizer, Path(args.out))
     stage = DynamicsStage(
         dataset,
         tokenizer,

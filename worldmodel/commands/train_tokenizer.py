@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import Parser, override
+from .cli import Parser, UsageError, override
 from .training import add_training_flags, report, run_training, training_config
 
 if TYPE_CHECKING:
-    from ..config import TrainingConfig
+    from ..config import TokenizerConfig, TrainingConfig
     from ..training.tokenizer import TokenizerStage, VAEStage
 
 KINDS = {"vq": "tokenizer", "vae": "vae"}  # --tokenizer-kind -> the kind of checkpoint it makes
@@ -60,4 +60,24 @@ def _stage(args: argparse.Namespace) -> tuple[TokenizerStage | VAEStage, Trainin
         return VAEStage(dataset, vae, training), training
     (settings,), training = training_config(args, DEFAULTS, TokenizerConfig)
     config = override(TokenizerConfig(frame_size=dataset.info.frame_size), settings)
+    _require_patches(config)
     return TokenizerStage(dataset, config, training), training
+
+
+def _require_patches(config: TokenizerConfig) -> None:
+    """Refuse a grid of codes that stage 2 could not cut into its patches, before anything is trained on it.
+
+    Raises:
+        UsageError: naming the frame sizes that fit.
+    """
+    from ..config import DynamicsConfig
+
+    patch = DynamicsConfig.patch
+    if config.code_grid % patch:
+        unit = patch * 2**config.downsamplings
+        low = config.frame_size // unit * unit
+        grid = f"{config.code_grid}x{config.code_grid}"
+        raise UsageError(
+            f"frames of {config.frame_size} pixels become {grid} codes, which stage 2 cannot cut into patches of "
+            f"{patch}x{patch}; record with --set frame_size={low or unit} or frame_size={low + unit}"
+        )

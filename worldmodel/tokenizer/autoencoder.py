@@ -87,7 +87,7 @@ class Autoencoder(nn.Module, Generic[Config]):
             ValueError: if it is missing, damaged, or another model's.
         """
         checkpoint = read(directory, kind=cls.kind)
-        config = from_dict(cls.config_type, checkpoint.config)
+        config: Any = from_dict(cls.config_type, checkpoint.config)
         model = build(lambda: cls(config), checkpoint, directory)  # type: ignore[call-arg]
         return model.eval().requires_grad_(False)
 

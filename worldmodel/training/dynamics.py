@@ -71,6 +71,7 @@ class DynamicsStage:
     ) -> None:
         self.tokenizer, self.training = tokenizer, training
         self.tokenizer_metrics = tokenizer_metrics
+        self.env = dataset.info.env
         self.fingerprints = {"data": dataset.fingerprint, "tokenizer": tokenizer.fingerprint()}
         if config.code_pixels * config.code_grid != tokenizer.config.frame_size:
             pixels = tokenizer.config.frame_size // config.code_grid
@@ -84,7 +85,8 @@ class DynamicsStage:
         self.clips = CodeClips(
             dataset, codes, clip=training.clip, episodes=episodes, last_steps=self.outcomes is not None
         )
-        self.recent = CodeClips(dataset, codes, clip=config.action_history + 1, episodes=episodes)
+        recent = min(config.action_history + 1, training.clip)
+        self.recent = CodeClips(dataset, codes, clip=recent, episodes=episodes, split_clip=training.clip)
         asked = held_out_clips(HELD_OUT_CLIPS, training.minutes)
         self.held_out_places = self.clips.held_out.spread(asked)
         self.held_out = self.clips.read(self.held_out_places)
@@ -245,10 +247,11 @@ class DynamicsStage:
         assert isinstance(model, Dynamics)
         codes, actions = (part[:: max(1, len(part) // SHEET_CLIPS)][:SHEET_CLIPS] for part in self.held_out)
         simulator = Simulator(self.tokenizer, model, None if self.map_run is None else self.map_run.learned_map)
-        simulator.reset_codes(codes[:, :SHEET_CONTEXT].to(model.device), actions[:, : SHEET_CONTEXT - 1])
+        context = min(SHEET_CONTEXT, codes.shape[1] - 1)
+        simulator.reset_codes(codes[:, :context].to(model.device), actions[:, : context - 1])
         simulator.seed(0)
-        imagined = [simulator.step(actions[:, t]) for t in range(SHEET_CONTEXT - 1, actions.shape[1])]
-        rows = torch.stack([codes, torch.cat([codes[:, :SHEET_CONTEXT], torch.stack(imagined, 1).cpu()], dim=1)], dim=1)
+        imagined = [simulator.step(actions[:, t]) for t in range(context - 1, actions.shape[1])]
+        rows = torch.stack([codes, torch.cat([codes[:, :context], torch.stack(imagined, 1).cpu()], dim=1)], dim=1)
         with autocast(self.tokenizer.device):
             frames = self.tokenizer.decode(rows.flatten(0, 1).to(self.tokenizer.device))
         Image.fromarray(np.concatenate([np.concatenate(list(row), axis=1) for row in frames], axis=0)).save(path)
@@ -260,7 +263,7 @@ class DynamicsStage:
         if self.map_run is not None:
             self.map_run.save(out / LEARNED_MAP)
         config = to_dict(model.config) | {"tokenizer": self.fingerprints["tokenizer"]}
-        metrics = metrics | {"data": self.fingerprints["data"]}
+        metrics = metrics | {"data": self.fingerprints["data"], "env": self.env}
         write(out, Checkpoint(kind="dynamics", config=config, metrics=metrics, tensors=dict(model.state_dict())))
 
 

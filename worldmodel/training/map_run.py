@@ -76,9 +76,11 @@ class MapRun:
         self.poses = Poses(dataset, episodes) if self.is_open or has_poses else None
         if self.is_open:
             assert self.poses is not None
-            longest = min(int(dataset.lengths[part].max()) for part in split_episodes(episodes))
+            split = split_episodes(dataset.lengths[:episodes], clip=training.clip)
+            longest = min(int(dataset.lengths[part].max()) for part in split)
             self.training = map_training(training, longest=longest)
-            self.clips = CodeClips(dataset, codes, clip=self.training.clip, episodes=episodes)
+            clip = self.training.clip
+            self.clips = CodeClips(dataset, codes, clip=clip, episodes=episodes, split_clip=training.clip)
             self.fit_steps = 0 if is_known else motion_model.fit_steps(self.training)
             if not is_known:
                 self.learned_map.set_bounds(*self.poses.bounds())

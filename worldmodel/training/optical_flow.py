@@ -87,6 +87,7 @@ def fit_flow(
     rng = np.random.default_rng([seed, 1])
     for step in with_progress(range(steps), "fitting the optical flow", visible=visible, signals=signals):
         codes, actions = (part.to(model.device) for part in clips.read(clips.training.draw(rng, BATCH)))
+        actions = F.pad(actions, (model.config.action_history - actions.shape[1], 0), value=NO_ACTION)
         _drop(actions, rng)
         before, after = model.render(codes[:, -2:]).unbind(1)
         optimizer.zero_grad()

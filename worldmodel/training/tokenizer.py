@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -21,6 +22,9 @@ from ..types import Report
 from .data import FrameClips, first_episodes
 from .optimizer import prepare
 
+WARN_BELOW, STOP_BELOW = 0.5, 0.05  # of the codes that the data can use
+JUDGED_FROM = 0.1  # share of the run: before it, codes are still found
+COLOUR_LEVELS = 16  # of a channel, where two places of a frame are told apart
 RESTART_UNTIL = 0.7  # share of the run; after it the codes settle and none is restarted
 HELD_OUT_FRAMES = 256
 SHEET_FRAMES = 8
@@ -29,6 +33,10 @@ DEFAULTS = TrainingConfig(batch=4, clip=1, learning_rate=1e-3, weight_decay=0.0,
 
 
 Model = TypeVar("Model", Tokenizer, VAE)
+
+
+class CollapsedError(RuntimeError):
+    """Nearly no code of the codebook is in use: what is trained on these codes can see nothing."""
 
 
 class FrameStage(Generic[Model]):
@@ -78,11 +86,14 @@ class TokenizerStage(FrameStage[Tokenizer]):
 
     def __init__(self, dataset: EpisodeDataset, config: TokenizerConfig, training: TrainingConfig) -> None:
         super().__init__(dataset, lambda: Tokenizer(config), training)
+        self.usable = usable_codes(self.held_out, config)
+        self.progress = 0.0
         self.change_weight = training.change_weight
 
     def losses(
         self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
     ) -> dict[str, Tensor]:
+        self.progress = progress
         places = self.clips.training.draw(rng, self.batch)
         frames = self.read(self.clips.read, places)
         weights = None
@@ -101,12 +112,18 @@ class TokenizerStage(FrameStage[Tokenizer]):
         }
 
     def evaluate(self, model: nn.Module, report: Report) -> dict[str, float]:
-        """Return PSNR, bits/dim and the use of the codebook over the held-out frames."""
+        """Return PSNR, bits/dim and the use of the codebook over the held-out frames.
+
+        Raises:
+            CollapsedError: if less than STOP_BELOW of the codes that the data can use are in use.
+        """
         assert isinstance(model, Tokenizer)
         codes = model.encode(self.held_out)
         report(1, 2)
         mse = _squared_error(model.decode(codes), self.held_out)
         used, perplexity = usage(codes, model.config.codebook_size)
+        if self.progress >= JUDGED_FROM:
+            judge_usage(int(used), self.usable, model.config.codebook_size)
         nll = model.nll(mse.mean().to(model.device)).item()
         prior = model.config.num_codes * math.log2(model.config.codebook_size) / self.held_out[0].size
         return {
@@ -158,6 +175,36 @@ class VAEStage(FrameStage[VAE]):
             "kl_bits": kl.item() * self.held_out[0].size / math.log(2),
             "active_units": active(posterior.mean).sum().item(),
         }
+
+
+def usable_codes(frames: np.ndarray, config: TokenizerConfig) -> int:
+    """Return how many codes frames (b t H W 3) can use: at most the codebook, fewer where they show little.
+
+    A code belongs to a place of `frame_size / code_grid` pixels a side. Places are told apart by their pixels at
+    COLOUR_LEVELS a channel. A pattern uses a code if it is so frequent that its code would not count as dead; the
+    rarer ones together use as many codes as they could keep alive.
+    """
+    cell = config.frame_size // config.code_grid
+    grid = frames.reshape(-1, config.code_grid, cell, config.code_grid, cell, 3).swapaxes(2, 3)
+    places = (grid // (256 // COLOUR_LEVELS)).reshape(-1, cell * cell * 3)
+    _, counts = np.unique(places.view(f"V{places.shape[1]}"), return_counts=True)
+    least = max(1.0, config.restart_below * len(places) / config.codebook_size)  # of an even use
+    frequent = counts >= least
+    return int(min(config.codebook_size, frequent.sum() + counts[~frequent].sum() // least))
+
+
+def judge_usage(used: int, usable: int, size: int) -> None:
+    """Warn on stderr if less than WARN_BELOW of the usable codes are in use.
+
+    Raises:
+        CollapsedError: if it is less than STOP_BELOW.
+    """
+    said = f"{used} of {size} codes are in use, and these frames could use {usable}"
+    remedy = "lower learning_rate, raise restart_below, or record more varied frames"
+    if used < STOP_BELOW * usable:
+        raise CollapsedError(f"the codebook has collapsed: {said}; {remedy}")
+    if used < WARN_BELOW * usable:
+        print(f"warning: {said}; {remedy}", file=sys.stderr)
 
 
 def usage(codes: Tensor, size: int) -> tuple[Tensor, Tensor]:
