@@ -84,10 +84,12 @@ class Episode:
     @property
     def steps(self) -> Steps:
         """All N steps: N = T, or T+1 where the last one shows no frame."""
-        has_final = self.final_action is not None
+        actions, rewards = self.actions, self.rewards
+        if self.final_action is not None:
+            actions, rewards = np.append(actions, self.final_action), np.append(rewards, np.float32(self.final_reward))
         return Steps.join(
-            np.append(self.actions, self.final_action) if has_final else self.actions,
-            np.append(self.rewards, np.float32(self.final_reward)) if has_final else self.rewards,
+            actions,
+            rewards,
             terminated=self.terminated and self.is_complete,
             truncated=self.truncated and self.is_complete,
         )

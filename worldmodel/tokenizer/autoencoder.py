@@ -87,8 +87,8 @@ class Autoencoder(nn.Module, Generic[Config]):
             ValueError: if it is missing, damaged, or another model's.
         """
         checkpoint = read(directory, kind=cls.kind)
-        config = from_dict(cls.config_type, checkpoint.config)
-        model = build(lambda: cls(config), checkpoint, directory)  # type: ignore[call-arg]
+        config: Any = from_dict(cls.config_type, checkpoint.config)
+        model = build(lambda: cls(config), checkpoint, directory)
         return model.eval().requires_grad_(False)
 
     def _few_at_once(self, frames: Frames) -> Iterator[Tensor]:
