@@ -1,8 +1,8 @@
 """Makes docs/play.webp: somebody walks through the maze, imagined beside real, as `worldmodel play` shows it.
 
-    .venv/bin/python docs/record_play.py [START] [FRAMES]
+    .venv/bin/python docs/record_play.py [START] [KEYS]
 
-The keys are those that were recorded after START (EPISODE@FRAME of the held-out episodes).
+START is EPISODE@FRAME of the held-out episodes, KEYS is written as `imagine --action` takes it.
 """
 
 from __future__ import annotations
@@ -13,29 +13,30 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from worldmodel.action_script import parse
 from worldmodel.imagination import EPISODES, decibels
 from worldmodel.play.library import NUM_CONTEXT, Library
 from worldmodel.play.recording import draw
 from worldmodel.play.session import Session, Start
-from worldmodel.rollouts import EpisodeDataset
 from worldmodel.sources import Source, load_context
 
 OUT = Path(__file__).with_name("play.webp")
+START = "6@38"
+KEYS = "forward:7/forward+right:7/right:3/forward:7"
 SIDE = 256  # pixels of a picture
 QUALITY = 45
 
 
-def main(start: str = "6@38", frames: str = "48") -> None:
+def main(start: str = START, keys: str = KEYS) -> None:
     """Play, draw, write, and say how near the two games stayed to each other."""
     simulator = Library().load("maze").simulator
     source = Source.parse(f"{EPISODES}:{start}")
     context = load_context(source, simulator, num_frames=NUM_CONTEXT, horizon=0, seed=0)
-    episode, first = map(int, start.split("@"))
-    keys = EpisodeDataset(EPISODES).actions(episode)[first + NUM_CONTEXT - 1 :][: int(frames)]
+    (script,) = parse(keys, simulator.action_names)
     session = Session(simulator, "maze")
     session.begin(Start(name=start, context=context), seed=0, temperature=1.0)
     session.show("both")
-    shown = [session.step(int(key)) for key in keys]
+    shown = [session.step(int(key)) for key in script.expand(script.min_steps)]
     session.close()
     pictures = [Image.fromarray(draw(list(each.images.items()), each.action, side=SIDE)) for each in shown]
     rate = simulator.frames_per_second

@@ -68,9 +68,9 @@ def _combinations(counts: Sequence[int], space: Any, env: Any, env_id: str) -> d
         parts = [["", f"button_{index}"] if part[1] == f"action_{index}" else part for index, part in enumerate(parts)]
     start = np.asarray(getattr(space, "start", 0)) + np.zeros(len(counts), dtype=int)
     if np.prod(counts, dtype=float) <= MAX_COMBINATIONS:
-        values = itertools.product(*(range(count) for count in counts))
+        values = list(itertools.product(*(range(count) for count in counts)))
     else:
-        values = iter(_one_at_a_time(counts))
+        values = _one_at_a_time(counts)
     table = {}
     for value in values:
         name = "+".join(part[level] for part, level in zip(parts, value, strict=True) if part[level])

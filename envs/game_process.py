@@ -56,7 +56,7 @@ def _serve(game: Game, connection: socket.socket) -> None:
         if frame is None:
             wire.send(connection, message)
         else:
-            wire.send(connection, {**message, "shape": frame.shape}, memoryview(np.ascontiguousarray(frame)).cast("B"))
+            wire.send(connection, {**message, "shape": frame.shape}, np.ascontiguousarray(frame).data.cast("B"))
 
 
 def _reset(game: Game, seed: int) -> tuple[Mapping[str, Any], np.ndarray | None]:

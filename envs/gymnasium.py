@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,10 +64,13 @@ class GymnasiumGame:
             table = choices(self._env, env_id, wanted=actions)
             own_skip = _own_frame_skip(self._env)
             self._env.reset(seed=0)
-            self._screen = self._picture().shape[:2]
+            first = self._picture()
         except Exception as error:
             self._env.close()
             raise error if isinstance(error, ValueError) else ValueError(f"{env_id}: {_said(error)}") from error
+        self._screen = first.shape[:2]
+        if (first == first[0, 0]).all():
+            print(f"{env_id} draws one colour alone after a reset; look at it with worldmodel preview", file=sys.stderr)
         self.action_names = tuple(table)
         self.action_values = list(table.values())
         self.frames_per_second = _frames_per_second(self._env) / frame_skip

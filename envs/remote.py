@@ -41,15 +41,15 @@ CLOSE_SECONDS = 3.0
 LOOK_SECONDS = 0.2  # how often a silent process is looked at
 BUFFER = 1 << 20  # bytes of the socket: a frame is sent at once
 MAX_PATIENCE = 8.0
-# A game draws without a screen, plays no sound, greets nobody, and is one of several on the machine.
+# A game plays no sound, greets nobody, and is one of several on the machine.
 SURROUNDINGS = {
-    "SDL_VIDEODRIVER": "dummy",
     "SDL_AUDIODRIVER": "dummy",
     "PYGAME_HIDE_SUPPORT_PROMPT": "1",
     "PYTHONHASHSEED": "0",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+NO_SCREEN = {"SDL_VIDEODRIVER": "offscreen"}  # not "dummy", with which highway-env draws nothing
 ERRORS = {"value": ValueError, "system": OSError, "died": GameDiedError}
 
 
@@ -67,6 +67,7 @@ class ChildProcess:
 
     def __init__(self, module: str, *, name: str, patience: float) -> None:
         self.name = name
+        self.answers = True  # whether it has answered its last request
         self._patience = min(patience, MAX_PATIENCE)
         self._connection, theirs = socket.socketpair()
         with theirs:
@@ -100,6 +101,7 @@ class ChildProcess:
             ValueError: if the game failed.
             OSError: if the system refused something to it.
         """
+        self.answers = False
         try:
             wire.send(self._connection, request)
             while True:
@@ -109,6 +111,7 @@ class ChildProcess:
                     break
         except wire.ClosedError:
             raise GameDiedError(f"the game {self.name} died{self._how()}") from None
+        self.answers = True
         if "error" in answer:
             raise ERRORS[answer["error"]](answer["text"])
         return answer, content
@@ -220,11 +223,13 @@ def _start(module: str, descriptor: int) -> subprocess.Popen[bytes]:
     paths = [path or os.getcwd() for path in sys.path]
     words = [sys.executable, "-P", "-W", "ignore", "-c", CHILD, json.dumps(paths), module]
     words += [str(descriptor), str(os.getpid())]
+    has_screen = sys.platform != "linux" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+    surroundings = SURROUNDINGS if has_screen else SURROUNDINGS | NO_SCREEN
     return subprocess.Popen(
         words,
         stdin=subprocess.DEVNULL,
         stdout=2,  # what a game prints is a message, not data
-        env={**SURROUNDINGS, **os.environ, "PYTHONHASHSEED": "0"},
+        env={**surroundings, **os.environ, "PYTHONHASHSEED": "0"},
         pass_fds=(descriptor,),
         start_new_session=True,  # Ctrl-C in the terminal is for this process alone
     )

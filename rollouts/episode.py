@@ -86,7 +86,7 @@ class Episode:
         """All N steps: N = T, or T+1 where the last one shows no frame."""
         actions, rewards = self.actions, self.rewards
         if self.final_action is not None:
-            actions, rewards = np.append(actions, self.final_action), np.append(rewards, np.float32(self.final_reward))
+            actions, rewards = np.append(actions, self.final_action), np.append(rewards, self.final_reward)
         return Steps.join(
             actions,
             rewards,

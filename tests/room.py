@@ -1,4 +1,4 @@
-"""A room that is the same in every episode, with a player who has inertia: what a belief can know of a world."""
+"""A room that is the same in every episode, with a player who has inertia: a world that a learned map can know."""
 
 from __future__ import annotations
 

@@ -108,6 +108,16 @@ def test_a_checkpoint_serves_with_and_without_its_map(tmp_path: Path) -> None:
     assert not torch.equal(codes[0], codes[1])
 
 
+def test_a_foreign_map_is_refused(tmp_path: Path) -> None:
+    """A map of another tokenizer's codes would expect what no code looks like."""
+    simulator = make("map")
+    save(simulator, tmp_path)
+    assert isinstance(simulator.learned_map, LearnedMap)
+    save_learned_map(simulator.learned_map, tmp_path / "learned_map", {}, tokenizer="0" * 64)
+    with pytest.raises(ValueError, match="map was trained with another tokenizer"):
+        Simulator.from_pretrained(tmp_path)
+
+
 def test_a_fork_goes_on_by_itself() -> None:
     """It has the state of its origin, and neither's steps change the other's."""
     simulator = make("map")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 NONE = "none"
-NO_ACTION = -1  # the index that stands for "not told", as in types.py, which imports torch
+NO_ACTION = -1  # the index that stands for "unknown", as in types.py, which imports torch
 MAX_NAME_LENGTH = 80
 
 

@@ -77,7 +77,7 @@ class ImaginedVecEnv(VecEnv):
         observations, ended = self.games.observe(), transition.terminated | transition.truncated
         infos = [{**self.games.info(i), "TimeLimit.truncated": bool(transition.truncated[i])} for i in self._every()]
         if ended.any():
-            for i in np.flatnonzero(ended):
+            for i in np.flatnonzero(ended).tolist():
                 infos[i]["terminal_observation"] = observations[i].copy()
             self.games.begin(ended)
             for i in np.flatnonzero(ended).tolist():

@@ -364,6 +364,9 @@ class Simulator:
         learned_map = None
         if has_part(directory, LEARNED_MAP):
             learned_map = LearnedMap.from_pretrained(Path(directory) / LEARNED_MAP).to(device)
+            known = read_index(Path(directory) / LEARNED_MAP, kind=LEARNED_MAP)["config"]
+            if known.get("tokenizer") != tokenizer.fingerprint():
+                raise ValueError(f"{directory}: its learned map was trained with another tokenizer")
         return cls(
             tokenizer,
             dynamics,

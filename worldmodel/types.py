@@ -17,7 +17,7 @@ FrameTensor = UInt8[Tensor, "b t H W 3"]
 # Codebook entries in 0..k-1.
 Codes = Int64[Tensor, "b t h w"]
 FrameCodes = Int64[Tensor, "b h w"]
-# Indices into the action names; NO_ACTION (-1) stands for "not told".
+# Indices into the action names; NO_ACTION (-1) stands for "unknown".
 Actions = Int64[Tensor, "b t"]
 ActionsBetween = Int64[Tensor, "b t-1"]  # of t frames
 FrameActions = Int64[Tensor, "b"]

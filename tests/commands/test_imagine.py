@@ -52,6 +52,17 @@ def test_writes_and_says_where(world: Path, tmp_path: Path, capsys: pytest.Captu
             assert sum(1 for _ in container.decode(video=0)) == 16
 
 
+def test_without_its_map(world: Path, tmp_path: Path) -> None:
+    """`--no-map` imagines as a checkpoint does that has none, and the record says which it was."""
+    save_simulator(tmp_path / "mapped", has_map=True)
+    records = []
+    for out, words in (("with", []), ("without", ["--no-map"])):
+        words = ["--context", 2, "--steps", 3, "--action", "left", "--out", tmp_path / out, *words]
+        assert imagine(world, *words, model=str(tmp_path / "mapped")) == 0
+        records.append(json.loads((tmp_path / out / "imagine.json").read_text()))
+    assert [record["learned_map"] for record in records] == [True, False]
+
+
 def test_truth_is_the_real_game(world: Path, tmp_path: Path) -> None:
     """--truth replays the recorded game and measures against it."""
     assert imagine(world, "--truth", "--action", "left", "--out", tmp_path / "o") == 0

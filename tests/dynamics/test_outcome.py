@@ -139,3 +139,35 @@ def test_a_step_without_a_frame_teaches_the_heads_and_no_code() -> None:
     assert float(losses[0].outcome) > 0
     short = dynamics.loss(codes[:, :3], actions[:, :2], generator=generator)
     torch.testing.assert_close(losses[0].nll, short.nll, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_heads_learn_alone_which_action_brings_a_reward() -> None:
+    """On a dynamics that stays as it is, the heads learn that the action of a step brings its reward, not the one
+    before; no other weight moves and no code loss is computed."""
+    dynamics = tiny_dynamics(rewards=(0.0, 1.0), outcome_dim=32, action_dropout=0.0, max_context_noise=0.0).train()
+    for name, parameter in dynamics.named_parameters():
+        parameter.requires_grad_(name.startswith("outcome."))
+    before = {name: tensor.clone() for name, tensor in dynamics.state_dict().items() if "outcome" not in name}
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.AdamW([part for part in dynamics.parameters() if part.requires_grad], lr=1e-2)
+
+    def batch(clips: int) -> tuple[Tensor, Tensor, RecordedOutcomes]:
+        codes = torch.randint(16, (clips, 4, 8, 8), generator=generator)
+        actions = torch.randint(4, (clips, 3), generator=generator)
+        return codes, actions, recorded((actions == 1).float(), torch.zeros(clips, 3, dtype=torch.bool))
+
+    for _ in range(100):
+        codes, actions, outcomes = batch(8)
+        losses = dynamics.loss(codes, actions, generator=generator, outcomes=outcomes)
+        assert float(losses.nll) == 0
+        optimizer.zero_grad()
+        losses.total.backward()
+        optimizer.step()
+    after = dynamics.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    codes, actions, outcomes = batch(40)
+    with torch.no_grad():
+        dynamics.eval()
+        found = dynamics.outcome(dynamics.features(codes[:, :-1], actions).context).reward
+    assert ((found > 0.5) == (actions == 1)).float().mean() > 0.9

@@ -37,7 +37,7 @@ def close(found: tuple[list[float], list[float]], place: tuple[float, float], sp
 
 
 def test_without_lines_nothing_is_in_the_way() -> None:
-    """CollisionMap that were not drawn stop nobody, wherever he is."""
+    """A collision map without lines stops no step, wherever it begins."""
     places, speed = 5 * torch.randn(20, 2), torch.randn(20, 2)
     walls = CollisionMap()
     for found, want in zip(walls.move(places, speed), (places + speed, speed), strict=True):
@@ -45,15 +45,15 @@ def test_without_lines_nothing_is_in_the_way() -> None:
     assert torch.equal(walls.nearest_free(places), places)
 
 
-def test_cells_are_free_where_somebody_was() -> None:
+def test_visited_cells_are_free() -> None:
     """Rooms and the door between them, and nothing else."""
     walls = two_rooms()
     places = torch.tensor([[-0.3, 0.0], [0.3, 0.39], [0.0, 0.0], [0.0, 0.2], [0.7, 0.0], [-0.3, 0.5], [0.0, -0.11]])
     assert walls.is_free(places).tolist() == [True, True, True, False, False, False, False]
 
 
-def test_who_walks_into_a_wall_slides_along_it() -> None:
-    """He goes as far as to it, less a thirty-second, and on along it with what the way to it has left of his speed."""
+def test_a_step_into_a_wall_slides_along_it() -> None:
+    """It ends at the wall, less a thirty-second, and goes on along it with the share of the speed that is left."""
     walls = two_rooms()
     close(go(walls, (0.58, 0.2), (0.01, 0.01)), (0.59, 0.21), (0.01, 0.01))  # nothing in the way yet
     share = 0.02 / 0.04
@@ -74,7 +74,7 @@ def test_in_a_corner_he_stops() -> None:
 
 
 def test_a_door_lets_through() -> None:
-    """Where nobody was ever stopped he goes on, also past a corner that only his straight way would cut."""
+    """A line with a gap stops no step through the gap, nor one past a corner that only the straight way would cut."""
     walls = two_rooms()
     close(go(walls, (-0.12, 0.05), (0.04, 0.0)), (-0.08, 0.05), (0.04, 0.0))
     close(go(walls, (-0.105, 0.105), (0.03, -0.02)), (-0.075, 0.085), (0.03, -0.02))  # its end is in the door
@@ -83,7 +83,7 @@ def test_a_door_lets_through() -> None:
     assert speed == [0.0, 0.0]
 
 
-def test_nobody_gets_into_a_wall() -> None:
+def test_no_walk_ends_in_a_wall() -> None:
     """Long walks in any direction stay in the rooms, and reach both."""
     walls, generator = two_rooms(), torch.Generator().manual_seed(0)
     places = torch.tensor([-0.3, 0.0]).repeat(64, 1)
@@ -99,8 +99,8 @@ def test_nobody_gets_into_a_wall() -> None:
     assert (x < -0.2).any()
 
 
-def test_who_is_within_a_wall_comes_out_of_it() -> None:
-    """By the shortest way to where somebody was; others stay where they are."""
+def test_a_place_within_a_wall_is_moved_out_of_it() -> None:
+    """To the nearest free cell; free places stay."""
     walls = two_rooms()
     places = torch.tensor([[0.61, 0.0], [-0.61, 0.2], [0.3, -0.43], [0.02, 0.11], [0.3, 0.0]])
     want = torch.tensor([[0.6, 0.0], [-0.6, 0.2], [0.3, -0.4], [0.02, 0.1], [0.3, 0.0]])

@@ -20,7 +20,7 @@ from worldmodel.learned_map.motion_model import HISTORY, MOMENTUM_DIM, rotate
 GENERATOR = torch.Generator().manual_seed(0)
 
 
-def test_a_step_is_that_of_the_ego_motion() -> None:
+def test_a_predicted_step_is_that_of_the_motion_model() -> None:
     """Nothing that is not known changes where a step leads."""
     motion_model = walker()
     poses, momenta = torch.rand(5, 3, generator=GENERATOR), 0.005 * torch.randn(5, MOMENTUM_DIM, generator=GENERATOR)
@@ -52,8 +52,8 @@ def test_what_is_not_known_goes_on_with_the_player() -> None:
     torch.testing.assert_close(found[0] / scale / scale[:, None], want / scale / scale[:, None], atol=0.03, rtol=0)
 
 
-def test_a_turn_that_depends_on_what_is_not_told_is_not_known() -> None:
-    """Who only walked has the heading that he had; who turned, and nobody knows for how long, has another."""
+def test_an_unknown_action_makes_the_heading_uncertain() -> None:
+    """After actions that never turn the heading is as certain as before; after a turn of unknown length it is not."""
     motion_model, pose = walker(), torch.zeros(1, 3)
     known = torch.diag(torch.full((STATE_DIM,), 1e-8)).unsqueeze(0)
     spreads = {}
@@ -95,7 +95,7 @@ def test_views_tell_a_pose_and_a_speed() -> None:
     assert (off[0][:, 3:].square().mean(0).sqrt() > 0.5 * PUSH / (1 - KEPT) * 0.1).all()  # one view tells no speed
 
 
-def test_a_surprise_says_that_less_is_known() -> None:
+def test_a_surprising_view_raises_the_covariance() -> None:
     """A view about where it was expected makes errors smaller; one far off makes them larger, without it being lost."""
     expected, momentum = torch.tensor([[0.1, 0.2, 0.3]]), torch.zeros(1, MOMENTUM_DIM)
     errors = torch.diag(torch.tensor([1e-6, 1e-6, 1e-5, 1e-6, 1e-6])).unsqueeze(0)

@@ -29,7 +29,7 @@ def tiny_motion_model() -> MotionModel:
 
 @torch.no_grad()
 def walker(*, tics: int = 4) -> MotionModel:
-    """Return one whom action 0 pushes ahead and action 1 turns to the left; nothing is in his way."""
+    """Return a model in which action 0 thrusts ahead and action 1 turns to the left, without walls."""
     motion_model = tiny_motion_model()
     motion_model.tics = tics
     for key in motion_model.action_parameters:
@@ -44,7 +44,7 @@ def walker(*, tics: int = 4) -> MotionModel:
 
 
 def going(ahead: float, left: float) -> torch.Tensor:
-    """Return the momentum of who is so fast."""
+    """Return the momentum of a velocity."""
     return torch.tensor([[4 * ahead, 4 * left, ahead, left]])
 
 
@@ -63,7 +63,7 @@ def test_a_step_leads_from_one_pose_to_the_other() -> None:
     torch.testing.assert_close(found[:, 2].sin(), after[:, 2].sin(), atol=1e-5, rtol=1e-5)
 
 
-def test_a_momentum_is_the_step_as_it_is_seen_afterwards() -> None:
+def test_a_momentum_is_the_step_in_the_axes_after_it() -> None:
     """It begins with the step that was taken, turned into the view that the step leads to."""
     poses = torch.randn(4, 3, generator=GENERATOR)
     after, momenta = tiny_motion_model()(
@@ -75,7 +75,7 @@ def test_a_momentum_is_the_step_as_it_is_seen_afterwards() -> None:
 
 
 def test_a_player_has_inertia() -> None:
-    """Each tic he is pushed, goes as fast as he is then, and keeps a share of it; who is not pushed glides on."""
+    """Each tic thrust is added, the place moves, and drag leaves a share of the velocity; without thrust it glides."""
     motion_model, pose = walker(), torch.tensor([[0.1, -0.2, math.pi / 2]])
     speed, place = 0.004, 0.0
     after, momentum = motion_model(pose, always(0), going(speed, 0.0))
@@ -88,7 +88,7 @@ def test_a_player_has_inertia() -> None:
     torch.testing.assert_close(glided[0, 0], torch.tensor(0.1 - 0.004 * sum(KEPT**tic for tic in range(4))))
 
 
-def test_who_is_slow_and_not_pushed_stands() -> None:
+def test_a_slow_player_without_thrust_stops() -> None:
     """Friction alone would never stop him; a push, however little it has done yet, keeps him going."""
     motion_model, pose = walker(), torch.zeros(1, 3)
     slow = 0.9 * motion_model.stop_speed.item()
@@ -100,7 +100,7 @@ def test_who_is_slow_and_not_pushed_stands() -> None:
 
 
 def test_turns_follow_from_the_last_three_actions() -> None:
-    """The view turns evenly over the tics; a push goes where the player looks by then; he is seen to have turned."""
+    """The view turns evenly over the tics, thrust with it; the momentum is in the axes after the turn."""
     motion_model, pose = walker(), torch.zeros(1, 3)
     after, momentum = motion_model(pose, always(1), going(0.004, 0.0))
     assert abs(after[0, 2].item() - TURN) < 1e-6
@@ -132,7 +132,7 @@ def test_a_speed_is_measured() -> None:
 
 
 def test_walls_stop_a_step() -> None:
-    """Each tic ends at a wall at the latest, and who is within one is led out of it first."""
+    """Each tic ends at a wall at the latest, and a place within one is moved out of it first."""
     motion_model = walker()
     visited = torch.rand(2000, 2, generator=GENERATOR) * 0.8 - 0.4
     ends = torch.tensor([-0.4, 0.4])
@@ -149,7 +149,7 @@ def test_walls_stop_a_step() -> None:
 
 
 def test_steps_are_as_the_player_sees_them() -> None:
-    """Ahead is where he looks, left is counterclockwise of it."""
+    """Ahead is the heading, left is counterclockwise of it."""
     north = torch.tensor([[0.0, 0.0, math.pi / 2]])
     ahead, left = (add_step(north, torch.tensor([step])) for step in ([0.1, 0.0, 0.0], [0.0, 0.1, 0.2]))
     torch.testing.assert_close(ahead, torch.tensor([[0.0, 0.1, math.pi / 2]]))

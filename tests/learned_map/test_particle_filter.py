@@ -32,7 +32,7 @@ def built() -> RadianceField:
 
 
 def thought(*poses: tuple[float, float, float]) -> PoseLogits:
-    """Return what a network thinks that believes in some poses (3), the first of them most."""
+    """Return logits with peaks at some poses (3), the first of them highest."""
     place, heading = torch.zeros(POINTS, POINTS), torch.zeros(HEADINGS)
     for number, (x, y, angle) in enumerate(poses):
         row, column = (round((each + 1) * (POINTS - 1) / 2) for each in (x, y))
@@ -50,7 +50,7 @@ def guessed(views: Tensor, log_weights: Tensor) -> Particles:
     return Particles(views, views[..., :3], momenta, search, covariances, log_weights, torch.zeros(b, g))
 
 
-def test_a_view_is_found_where_it_was_painted() -> None:
+def test_a_view_is_found_where_it_was_rendered() -> None:
     """From a few steps away, drawing finds the view from which a frame is seen, and says how well it fits."""
     field = built()
     true = torch.tensor([[0.1, -0.2, 0.4, 0.0], [-0.2, 0.1, 2.0, 0.05], [0.0, 0.3, -1.0, -0.05]])
@@ -64,8 +64,8 @@ def test_a_view_is_found_where_it_was_painted() -> None:
     assert (torch.linalg.eigvalsh(search) > 0).all()
 
 
-def test_of_several_places_the_one_that_shows_what_is_seen_is_likeliest() -> None:
-    """Whatever the network thinks most of, and whatever was thought before."""
+def test_the_likeliest_of_several_places_is_the_one_that_fits_the_frame() -> None:
+    """Whatever place recognition prefers, and whatever the particles were before."""
     field = built()
     true, wrong, elsewhere = (0.1, -0.2, 0.4), (-0.3, 0.3, 3.0), (0.3, 0.2, 5.0)
     image = field.render(torch.tensor([[*true, 0.0]]))
@@ -86,8 +86,8 @@ def test_of_several_places_the_one_that_shows_what_is_seen_is_likeliest() -> Non
         torch.testing.assert_close(found.log_weights.logsumexp(1), torch.zeros(1), atol=1e-5, rtol=0)
 
 
-def test_a_newcomer_far_from_all_others_is_somebody_else() -> None:
-    """Of him nothing was expected, and he may be fast; one near another goes on from what was expected of that one."""
+def test_a_proposal_goes_on_from_the_nearest_particle_or_from_none() -> None:
+    """Within the maximum association distance it takes over prediction and covariance; else nothing is known."""
     view = torch.tensor([0.1, -0.2, 6.2, 0.0])
     others = torch.stack([view, view + torch.tensor([0.03, 0.02, 0.0, 0.0]), view + 1.0])
     earlier = guessed(others.unsqueeze(0), torch.zeros(1, 3))
@@ -103,11 +103,11 @@ def test_a_newcomer_far_from_all_others_is_somebody_else() -> None:
     assert torch.equal(found.predicted[0, :2], others[:2, :3])
     assert found.predicted[0, 2:].isnan().all()
     assert torch.equal(found.covariances[0], torch.stack([0.01 * unknown] * 2 + [unknown] * 2))
-    assert found.momenta[0, :, 0].tolist() == [0.0, 1.0, 0.0, 0.0]  # strangers are about as fast as the likeliest
+    assert found.momenta[0, :, 0].tolist() == [0.0, 1.0, 0.0, 0.0]  # others have the likeliest's
     assert torch.equal(found.views, new.views)
 
 
-def test_a_closer_look_is_nearer() -> None:
+def test_a_close_look_is_nearer() -> None:
     """Of several particles the likeliest comes nearer to where a frame is seen from; all else stays."""
     field = built()
     true = torch.tensor([[0.1, -0.2, 0.4, 0.0], [-0.2, 0.1, 2.0, 0.05], [0.0, 0.3, -1.0, -0.05]])
@@ -125,7 +125,7 @@ def test_a_closer_look_is_nearer() -> None:
         assert torch.equal(getattr(found, name)[:, 1:], getattr(particles, name)[:, 1:])
 
 
-def test_guesses_that_are_one_count_once() -> None:
+def test_duplicates_count_once() -> None:
     """Two particles of one place leave room for another."""
     field = built()
     view = torch.tensor([[0.1, -0.2, 0.4, 0.0]])

@@ -48,8 +48,8 @@ def test_the_likeliest_pose_is_the_one_that_was_learnt() -> None:
     assert (logs.diff(dim=1) <= 0).all()
 
 
-def test_what_is_proposed_is_what_is_thought_of() -> None:
-    """Of two places and two headings all four pairs, the likeliest first; each as likely as the network thinks."""
+def test_proposals_are_the_likeliest_pairs() -> None:
+    """Of two places and two headings all four pairs, the likeliest first; each with its log probability."""
     angle = 12 * 2 * math.pi / HEADINGS
     where = thought((0.5, -0.5, angle), (-0.8, 0.9, 4.0))
     poses, logs = propose(where, 4)
@@ -63,8 +63,8 @@ def test_what_is_proposed_is_what_is_thought_of() -> None:
     assert (neighbourhood_log_probability(where, torch.tensor([[[0.0, 0.0, 2.5]]])) < -9).all()
 
 
-def test_a_pose_is_told_by_the_points_around_it_alone() -> None:
-    """What is thought of places far from the likeliest point moves the pose by nothing; it may lie in any corner."""
+def test_a_pose_is_the_mean_of_the_points_around_it_alone() -> None:
+    """Logits far from the likeliest point do not move the pose; it may lie in any corner."""
     place = torch.full((4, POINTS, POINTS), -20.0)
     corners = [(0, 0), (0, POINTS - 1), (POINTS - 1, 0), (POINTS - 1, POINTS - 1)]
     for logits, (row, column) in zip(place, corners, strict=True):

@@ -71,7 +71,7 @@ def test_rays_end_at_the_walls() -> None:
 
 
 def test_the_floor_ends_where_the_wall_stands() -> None:
-    """Below the horizon the way is open down to the wall's foot, and farther for who stands farther back."""
+    """Below the horizon the way is open down to the wall's foot, and farther from farther back."""
     field = room(tiny_field(map_grid=256))
     field.horizon.zero_()
     for back in (0.0, 0.3):
@@ -99,7 +99,7 @@ def test_headings_are_counterclockwise() -> None:
 
 @pytest.mark.parametrize(("cell", "block"), [(4, 2), (3, 1)])
 def test_a_view_is_its_blocks_side_by_side(cell: int, block: int) -> None:
-    """Each in its place, whatever else is painted, and `blocks` takes the view apart again."""
+    """Each in its place, whatever else is rendered, and `blocks` takes the view apart again."""
     field = colourful(tiny_field(code_pixels=cell))
     assert field.block == block
     views = torch.rand(2, 4, generator=GENERATOR) - 0.5
@@ -117,13 +117,13 @@ def test_a_view_is_its_blocks_side_by_side(cell: int, block: int) -> None:
             torch.testing.assert_close(some[m, r, 0], corner.flatten())
 
 
-def test_who_has_learnt_nothing_expects_the_mean_colour() -> None:
+def test_an_untrained_field_renders_the_mean_colour() -> None:
     """Everywhere, so that it does not mislead before it is trained."""
     assert (tiny_field().render(torch.rand(2, 4, generator=GENERATOR)) == 0).all()
 
 
 def test_a_room_is_learnt_from_its_views() -> None:
-    """From colours and views alone: other views of a room are painted, also from where nobody stood."""
+    """From colours and views alone: other views of a room are rendered, also from new places."""
     field = tiny_field(code_grid=12).requires_grad_(True)
 
     def colours(views: Tensor) -> Tensor:
@@ -160,8 +160,8 @@ def test_a_room_is_learnt_from_its_views() -> None:
     assert error < 0.2 * colours(views).var()
 
 
-def test_a_surveyed_map_is_traced_to_the_same_walls() -> None:
-    """Quick rays end where slow ones do, and show nearly the same; without a survey they are the slow ones."""
+def test_the_occupancy_cache_leads_rays_to_the_same_walls() -> None:
+    """Quick rays end where slow ones do, and show nearly the same; without a cache they are the slow ones."""
     field = colourful(room(tiny_field(map_grid=128)))
     views = torch.tensor([[0.1, -0.2, 0.4, 0.0], [-0.3, 0.1, 2.0, 0.05]])
     columns = torch.arange(field.columns).expand(2, -1)
@@ -175,8 +175,8 @@ def test_a_surveyed_map_is_traced_to_the_same_walls() -> None:
     assert torch.equal(field(views, columns, rows), slow)  # who is not in a hurry does not use it
 
 
-def test_what_is_not_seen_is_not_painted() -> None:
-    """Without gradients only what shows is painted, and the picture is the same: of a room, a fog, and nothing."""
+def test_what_is_hidden_is_not_rendered() -> None:
+    """Without gradients only what shows is rendered, and the picture is the same: of a room, a fog, and nothing."""
     field = colourful(room(tiny_field(map_grid=128)))
     views = torch.tensor([[0.1, -0.2, 0.4, 0.0], [-0.3, 0.1, 2.0, 0.05]])
     columns = torch.arange(field.columns).expand(2, -1)

@@ -1,4 +1,4 @@
-"""What keys do, and where walls are, is found from recorded ways alone."""
+"""The motion model is fitted to recorded walks alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fresh() -> MotionModel:
 
 
 def recorded(number: int, *, steps: int = 60) -> tuple[list[torch.Tensor], list[np.ndarray]]:
-    """Return the ways of a player with inertia in a room, who turns slowly first: poses and actions."""
+    """Return walks of a player with inertia in a room, whose first turning step is slow: poses and actions."""
     rng = np.random.default_rng(0)
     tracks, actions = [], []
     for _ in range(number):
@@ -50,8 +50,8 @@ def recorded(number: int, *, steps: int = 60) -> tuple[list[torch.Tensor], list[
     return tracks, actions
 
 
-def test_what_keys_do_and_where_walls_are_is_found_from_ways() -> None:
-    """How keys push and turn, what friction leaves, and where the room ends, the same way every time."""
+def test_actions_drag_and_walls_are_found_from_walks() -> None:
+    """Thrust and yaw of each action, drag, and where the room ends, the same every time."""
     tracks, actions = recorded(80)
     found = []
     for _ in range(2):
@@ -82,7 +82,7 @@ def test_what_keys_do_and_where_walls_are_is_found_from_ways() -> None:
             assert not motion_model.collision.is_free(place.unsqueeze(0)).item()
 
 
-def test_ways_are_reckoned_from_each_other() -> None:
+def test_walk_errors_are_of_dead_reckoning() -> None:
     """Errors are those of where all the steps lead, in their units, and of turns the shorter way round."""
     motion_model = fresh()
     told = torch.zeros(2, HISTORY + 1, dtype=torch.int64)
@@ -101,14 +101,14 @@ def test_ways_are_reckoned_from_each_other() -> None:
 
 
 def test_a_signal_ends_the_fit() -> None:
-    """Whoever interrupts does not wait."""
+    """An interrupted fit ends at once."""
     tracks, actions = recorded(2)
     with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
         fit_motion_model(fresh(), tracks, actions, seed=0, steps=10**6, signals=[signal.SIGTERM])
 
 
-def test_ways_too_short_teach_nothing() -> None:
-    """Episodes shorter than the actions that are told leave what is known as it is."""
+def test_walks_too_short_teach_nothing() -> None:
+    """Episodes shorter than the history of actions leave what is known as it is."""
     tracks, actions = recorded(2, steps=HISTORY - 1)
     motion_model = fresh()
     fit_motion_model(motion_model, tracks, actions, seed=0, steps=5)

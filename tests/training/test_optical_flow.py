@@ -69,7 +69,7 @@ def test_the_flow_is_found_from_codes_and_actions(seed: int) -> None:
 
 
 def test_a_signal_ends_the_fit() -> None:
-    """Whoever interrupts does not wait for the last step."""
+    """An interrupted fit ends at once."""
     with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
         fit_flow(tiny_dynamics(), MovingWorld(), seed=0, steps=10**6, signals=[15])  # type: ignore[arg-type]
 

@@ -190,6 +190,8 @@ class Dynamics(nn.Module):
                 past, codebook_size=config.codebook_size, max_rate=config.max_context_noise, generator=generator
             )
             actions = drop_actions(actions, rate=config.action_dropout, generator=generator)
+            if outcomes is not None and self._only_heads_learn():
+                return self._heads_alone(past, actions, noise_rates, expectation, outcomes)
         features, displacement = self._features(past, actions, noise_rates=noise_rates, expectation=expectation)
         patches = self.to_patches(codes[:, 1:])
         logits = self._patch_logits(features.flatten(), patches.flatten(0, 1))
@@ -206,6 +208,24 @@ class Dynamics(nn.Module):
         outcome = self._outcome_loss(features.context, outcomes)
         total = nll + aux_nll + FLOW_WEIGHT * flow + outcome
         return DynamicsLosses(total, nll.detach(), aux_nll.detach(), flow.detach(), outcome.detach())
+
+    def _only_heads_learn(self) -> bool:
+        return all(name.startswith("outcome.") for name, part in self.named_parameters() if part.requires_grad)
+
+    def _heads_alone(
+        self,
+        past: Codes,
+        actions: ActionsBetween,
+        noise_rates: Tensor | None,
+        expectation: Expectation | None,
+        outcomes: RecordedOutcomes,
+    ) -> DynamicsLosses:
+        """Return the loss of the heads on a dynamics that stays as it is: nothing of the decoder is computed."""
+        with torch.no_grad():
+            features, _ = self._features(past, actions, noise_rates=noise_rates, expectation=expectation)
+        outcome = self._outcome_loss(features.context, outcomes)
+        nothing = torch.zeros_like(outcome.detach())
+        return DynamicsLosses(outcome, nothing, nothing, nothing, outcome.detach())
 
     def _outcome_loss(self, context: Tensor, outcomes: RecordedOutcomes | None) -> Tensor:
         if self.outcome is None or outcomes is None:

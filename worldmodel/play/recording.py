@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from ..figure import DARK, KINDS, enlarge, font
 from ..rollouts import DatasetInfo, EpisodeDataset
 from ..rollouts.config import SPLITS
+from ..rollouts.lock import locked
 from ..rollouts.manifest import INFO_FILE, append_record, read_info, write_info
 from ..rollouts.storage import write_episode
 from ..video import VideoWriter
@@ -105,7 +106,7 @@ def save_episode(folder: Path, real: RealGame, actions: Sequence[int]) -> Path:
     Episodes of test seeds and of training seeds go into data sets of their own: `GAME-test`, `GAME-train`.
 
     Raises:
-        OSError, ValueError: if it cannot be written, or the game cannot be replayed.
+        OSError, ValueError: if it cannot be written, another process writes there, or the game cannot be replayed.
     """
     game, episode = real.episode(actions)
     split = "test" if episode.seed >= SPLITS["test"] else "train"
@@ -118,7 +119,8 @@ def save_episode(folder: Path, real: RealGame, actions: Sequence[int]) -> Path:
         seed=0,
     )
     path = _dataset(folder, info)
-    append_record(path, write_episode(path, len(EpisodeDataset(path)), episode, info=info))
+    with locked(path):
+        append_record(path, write_episode(path, len(EpisodeDataset(path)), episode, info=info))
     return path
 
 

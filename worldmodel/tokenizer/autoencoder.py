@@ -88,7 +88,7 @@ class Autoencoder(nn.Module, Generic[Config]):
         """
         checkpoint = read(directory, kind=cls.kind)
         config: Any = from_dict(cls.config_type, checkpoint.config)
-        model = build(lambda: cls(config), checkpoint, directory)
+        model = build(lambda: cls(config), checkpoint, directory)  # type: ignore[call-arg]
         return model.eval().requires_grad_(False)
 
     def _few_at_once(self, frames: Frames) -> Iterator[Tensor]:

@@ -45,10 +45,10 @@ class AgentConfig:
     context_frames: int = 4  # real frames an imagined episode begins with
     temperature: float = 1.0  # of imagination
     hidden: tuple[int, ...] = (64, 64)
-    n_steps: int = 64
-    batch_size: int = 256
-    n_epochs: int = 4
-    learning_rate: float = 3e-4
+    n_steps: int = 32  # of each imagined game before an update; the real game does as many as all of them
+    batch_size: int = 128
+    n_epochs: int = 8
+    learning_rate: float = 5e-4
     gamma: float = 0.99
     gae_lambda: float = 0.95
     ent_coef: float = 0.01

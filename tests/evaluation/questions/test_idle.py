@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.worlds import record_toy, tiny_simulator
 from worldmodel.evaluation.answers import from_json, to_json
 from worldmodel.evaluation.harness.clips import Clips
 from worldmodel.evaluation.harness.subject import Subject
+from worldmodel.evaluation.metrics.scoring import clip_nats
 from worldmodel.evaluation.questions import idle
 from worldmodel.rollouts import EpisodeDataset
 
@@ -30,19 +32,11 @@ def subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
 
 def test_the_real_game_stands_still(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """The toy shows one picture for ever; a model that shows the same has no drift, from its tenth frame or from it."""
-    real = idle._really
-    shown: list[np.ndarray] = []
-
-    def remember(*asked: object) -> tuple[np.ndarray | None, str]:
-        frames, reason = real(*asked)  # type: ignore[arg-type]
-        if frames is not None:
-            shown.append(frames)
-        return frames, reason
-
-    monkeypatch.setattr(idle, "_really", remember)
-    monkeypatch.setattr(
-        idle, "_stay", lambda simulator, clips, *rest, **asked: idle.Stay(shown[0], np.ones((len(clips.frames), 2)))
-    )
+    shown, _ = idle._really(subject, subject.clips(1), 0, 20)
+    assert shown is not None
+    monkeypatch.setattr(idle, "_stay", lambda *asked, **settings: torch.zeros(2, 20, 8, 8, dtype=torch.int64))
+    parts = iter([shown[:, :10], shown[:, 10:]] * 2)
+    monkeypatch.setattr(subject.simulator, "decode", lambda codes: next(parts))
     found = idle.measure(subject, lambda done, total: None)
     ceiling = 20 * np.log10(255)
     for name in ("psnr_to_tenth", "psnr_to_real_game"):
@@ -67,14 +61,17 @@ def test_a_game_that_ends_is_shown_as_long_as_it_goes_on(subject: Subject, monke
 
 
 def test_what_is_imagined_is_what_is_scored(subject: Subject) -> None:
-    """The frames are those that the simulator imagines under no action, and every tenth has its nats."""
-    clips = subject.clips(1, number=2)
-    stay = idle._stay(subject.simulator, clips, 0, 20, context=3, seed=4)
+    """The codes are those that the simulator imagines under no action; the last block costs what such a clip costs."""
+    clips, simulator = subject.clips(1), subject.simulator
+    codes = idle._stay(simulator, clips, 0, 20, context=3, seed=4)
     asked = np.zeros((2, 20), np.int64)
-    imagined = subject.simulator.imagine(clips.frames[:, :3], clips.actions[:, :2], asked, seed=4)
-    np.testing.assert_array_equal(stay.frames, imagined.frames)
-    assert stay.nats.shape == (2, 2)
+    imagined = simulator.imagine(clips.frames[:, :3], clips.actions[:, :2], asked, seed=4)
+    assert torch.equal(codes, imagined.codes)
+    nats = clip_nats(simulator, codes[:, 7:], asked[:, :12], context=3)
+    assert nats.shape == (2, 10)
+    np.testing.assert_allclose(idle._last_block(simulator, codes, 0, 3), nats.mean(1))
     answer = idle.measure(subject, lambda done, total: None)
+    assert answer.tables["nats"].columns == ("own", "real game")
     assert from_json(to_json(answer)).series.keys() == answer.series.keys()
 
 

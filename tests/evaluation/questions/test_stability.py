@@ -13,7 +13,7 @@ from tests.worlds import record_toy, tiny_simulator
 from worldmodel.evaluation.answers import from_json, to_json
 from worldmodel.evaluation.harness.subject import Subject
 from worldmodel.evaluation.metrics.images import change, gradient_energy
-from worldmodel.evaluation.metrics.scoring import frame_nats, past_features, record
+from worldmodel.evaluation.metrics.scoring import clip_nats
 from worldmodel.evaluation.questions import stability
 from worldmodel.evaluation.questions.stability import (
     Course,
@@ -85,10 +85,9 @@ def test_what_is_traced_of_imagined_videos(subject: Subject, monkeypatch: pytest
     codes = subject.simulator.tokenizer.encode(clips.frames[:, :3])
     everything = torch.cat([codes, imagined.codes], dim=1)
     actions = np.concatenate([clips.actions[:, :2], future], axis=1)
-    with torch.inference_mode():
-        features = subject.simulator.features(everything[:, :-1], torch.from_numpy(actions), num_real=3)[:, 2:]
-    nats = frame_nats(subject.simulator, features, imagined.codes)
-    np.testing.assert_allclose(trace.nats, nats[:, ::2], rtol=1e-3)
+    middle = clip_nats(subject.simulator, everything[:, :7], actions[:, :6], context=3).mean(1)
+    last = clip_nats(subject.simulator, everything[:, 8:], actions[:, 8:], context=3).mean(1)
+    np.testing.assert_allclose(trace.nats, np.stack([middle, last], axis=1), rtol=1e-4)
     frames = np.concatenate([subject.simulator.decode(codes[:, -1:]), imagined.frames], axis=1)
     np.testing.assert_allclose(trace.change, change(frames))
     np.testing.assert_allclose(trace.sharpness, gradient_energy(frames[:, 1:]))
@@ -106,8 +105,8 @@ def test_what_is_traced_of_real_clips(subject: Subject, monkeypatch: pytest.Monk
     rebuilt = subject.simulator.decode(codes)
     np.testing.assert_allclose(trace.change, change(rebuilt)[:, 2:])
     np.testing.assert_allclose(trace.sharpness, gradient_energy(rebuilt[:, 3:]))
-    features = past_features(subject.simulator, codes[:2, :-1], clips.actions[:2], num_real=3)[:, 2:]
-    np.testing.assert_allclose(trace.nats, frame_nats(subject.simulator, features, codes[:2, 3:]), rtol=1e-4)
+    nats = clip_nats(subject.simulator, codes[:2], clips.actions[:2], context=3).mean(1)
+    np.testing.assert_allclose(trace.nats[:, 0], nats, rtol=1e-4)
     assert trace.counts.shape == (4, 1, 16)
 
 
@@ -117,7 +116,7 @@ def test_a_real_looking_video_and_one_that_freezes() -> None:
 
     def trace(blocks: int, change: np.ndarray) -> Trace:
         counts = np.ones((len(change), blocks, 4), np.int64)
-        return Trace(np.full((len(change), 10 * blocks), 2.0), counts, change, rng.uniform(1, 2, change.shape))
+        return Trace(np.full((len(change), blocks), 2.0), counts, change, rng.uniform(1, 2, change.shape))
 
     real = trace(1, rng.uniform(5, 10, (8, 30)))
     frozen = rng.uniform(5, 10, (4, 60))
@@ -138,12 +137,13 @@ def test_a_real_looking_video_and_one_that_freezes() -> None:
 def test_the_whole_answer(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every length is answered by block, without the map only the first; progress goes on to its end."""
     monkeypatch.setattr(stability, "BLOCK", 5)
-    monkeypatch.setattr(stability, "QUICK", (Course(2, 10, 5), Course(1, 15, 5)))
+    monkeypatch.setattr(stability, "QUICK", (Course(2, 10, 1), Course(1, 15, 2)))
     done: list[tuple[int, int]] = []
     both = replace(subject, without_map=subject.simulator)
     numbers = stability.measure(both, lambda now, total: done.append((now, total)))
     lengths = {name: len(numbers.series[f"{name}/own_nats"].rows["model"].mean) for name in ("10", "15")}
-    assert lengths == {"10": 2, "15": 3}
+    assert lengths == {"10": 2, "15": 2}
+    assert numbers.series["15/own_nats"].steps == (5, 15)
     assert [list(numbers.series[f"{name}/own_nats"].rows) for name in ("10", "15")] == [
         ["model", "without_map"],
         ["model"],
@@ -154,16 +154,17 @@ def test_the_whole_answer(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("has_map", [False, True])
-def test_real_frames_are_scored_as_own_ones_are_drawn(
+def test_own_samples_are_scored_as_real_frames_are(
     subject: Subject, has_map: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given the very frames that the model imagined as real ones, they cost what they cost as own samples."""
+    """An imagined video costs as own samples what it costs when it is given as a recorded clip, map or no map."""
     monkeypatch.setattr(stability, "BLOCK", 4)
     simulator = tiny_simulator(has_map=has_map)
     clips = subject.clips(4, number=1)
-    recorded = record(simulator, simulator.tokenizer.encode(clips.frames[:, :3]), clips.actions, context=3, seed=0)
-    codes = torch.cat([simulator.tokenizer.encode(clips.frames[:, :3]), recorded.codes], dim=1)
+    future = clips.actions[:, 2:]
+    own = trace_imagined(simulator, clips, future, context=3, scored_every=1, seed=0, report=lambda done: None)
+    imagined = simulator.imagine(clips.frames[:, :3], clips.actions[:, :2], future, seed=0).codes
+    codes = torch.cat([simulator.tokenizer.encode(clips.frames[:, :3]), imagined], dim=1)
     monkeypatch.setattr(simulator.tokenizer, "encode", lambda frames: codes)
     real = trace_real(subject, simulator, number=1, scored=1)
-    own = frame_nats(simulator, recorded.features, recorded.codes)
-    np.testing.assert_allclose(real.nats, own, rtol=1e-3)
+    np.testing.assert_allclose(own.nats, real.nats, rtol=1e-3)

@@ -38,11 +38,15 @@ def ratio_of_sums(parts: np.ndarray, wholes: np.ndarray, rng: np.random.Generato
     """
     number = len(parts)
     counts = rng.multinomial(number, np.full(number, 1 / number), size=DRAWS)
-    drawn = (counts @ parts + TINY) / (counts @ wholes + TINY)
+    drawn = _ratio(counts @ parts, counts @ wholes)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
-    mean = (parts.sum(0) + TINY) / (wholes.sum(0) + TINY)
+    mean = _ratio(parts.sum(0), wholes.sum(0))
     return Curve(tuple(mean.tolist()), tuple(low.tolist()), tuple(high.tolist()))
+
+
+def _ratio(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
+    return np.where(wholes > 0, parts / np.maximum(wholes, TINY), 1.0)
 
 
 def background_of(frames: np.ndarray) -> np.ndarray:

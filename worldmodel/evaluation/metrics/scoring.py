@@ -56,6 +56,16 @@ def frame_nats(simulator: Simulator, features: Features, codes: Codes) -> np.nda
     return torch.cat(parts).view(b, t).cpu().numpy()
 
 
+def clip_nats(simulator: Simulator, codes: Codes, actions: np.ndarray, *, context: int) -> np.ndarray:
+    """Return nats a code of each frame after the context of a clip of codes (b c+n h w), actions between them: (b n).
+
+    The clip is taken for a recorded one, whoever made its frames: its map, where there is one, looks at each. Only what
+    is scored so on both sides can be compared, real frames and own samples.
+    """
+    features = past_features(simulator, codes[:, :-1], actions)[:, context - 1 :]
+    return frame_nats(simulator, features, codes[:, context:])
+
+
 def draw(simulator: Simulator, features: Features, generator: torch.Generator) -> Codes:
     """Return codes (b t h w) drawn from the model's own distribution, temperature 1, given features (b t)."""
     config = simulator.dynamics.config

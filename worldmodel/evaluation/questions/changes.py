@@ -42,16 +42,20 @@ def measure(subject: Subject, report: Report) -> Answer:
     steps = tuple(range(1, HORIZON + 1))
     ratios = {row: ratio_of_sums(error, errors["copy_last"], rng) for row, error in errors.items()}
     kept = _codes_kept(subject, clips)
-    shares = {row: ratio_of_sums(right, whole, rng) for row, (right, whole) in kept.items()}
+    series = {"error_ratio": Series("squared error on changed pixels, of copy-last's", steps, ratios)}
+    skipped = {}
+    if kept["copy_last"][1].any():
+        shares = {row: ratio_of_sums(right, whole, rng) for row, (right, whole) in kept.items()}
+        series["codes_kept"] = Series("share of changed codes that are right", steps, shares)
+    else:
+        skipped["codes_kept"] = "no code changes"
     report(1, 1)
     return Answer(
         scalars={"clips": Scalar(len(real)), "changed share of the pixels": Scalar(float(where.mean()))},
-        series={
-            "error_ratio": Series("squared error on changed pixels, of copy-last's", steps, ratios),
-            "codes_kept": Series("share of changed codes that are right", steps, shares),
-        },
+        series=series,
         clips={f"error_on_changed/{row}": _by_clip(error, where) for row, error in errors.items()},
-        claims=_claims({row: curve.average for row, curve in ratios.items()}, shares["copy_last"].average),
+        claims=_claims({row: curve.average for row, curve in ratios.items()}, int(kept["copy_last"][0].sum())),
+        skipped=skipped,
     )
 
 
@@ -79,7 +83,7 @@ def _by_clip(error: np.ndarray, where: np.ndarray) -> list[Any]:
     return rounded(error / count)
 
 
-def _claims(ratios: Mapping[str, float], kept_by_copying: float) -> tuple[Claim, ...]:
+def _claims(ratios: Mapping[str, float], kept_by_copying: int) -> tuple[Claim, ...]:
     """Copy-last stands at exactly one and keeps no changed code, whatever the model is worth."""
     alike = abs(ratios["copy_last"] - 1) < ROUNDING
     return (

@@ -49,7 +49,9 @@ def measure(subject: Subject, report: Report) -> Answer:
     clips, and the best of 8 samples. Without a second episode there is no probe and no such distance.
     """
     share = subject.num_clips / COURSES[0].clips / (10 if subject.quick else 1)
-    courses = [Course(c.steps, max(2, round(c.clips * share)), round(c.clips_sampled * share)) for c in COURSES]
+    courses = [
+        Course(c.steps, max(2, round(c.clips * share)), round(c.clips_sampled * share)) for c in _courses(subject)
+    ]
     longest = int(subject.dataset.lengths.max()) - subject.context
     probes = probes_for(subject) if len(subject.dataset) > 1 else None
     total = sum(_frames(subject, course) for course in courses if course.steps <= longest)
@@ -62,6 +64,11 @@ def measure(subject: Subject, report: Report) -> Answer:
         answer |= _follow(subject, course, probes, partial(_go_on, report, done, total))
         done += _frames(subject, course)
     return answer
+
+
+def _courses(subject: Subject) -> tuple[Course, ...]:
+    """Return how far to imagine; a quick look takes the first course alone."""
+    return COURSES[:1] if subject.quick else COURSES
 
 
 def _go_on(report: Report, before: int, total: int, done: int) -> None:

@@ -7,43 +7,31 @@ far from what the real game shows under the same, and how likely does the model 
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ...dynamics.features import Features
 from ...envs import GameDiedError
 from ...simulator import Simulator
 from ...truth import FutureEndsError
-from ...types import FrameCodes, Report
-from ..answers import Answer, Scalar, Series
+from ...types import Codes, Report
+from ..answers import Answer, Scalar, Series, Table
 from ..harness.clips import Clips, psnr
 from ..harness.oracle import Oracle
 from ..harness.subject import Subject
-from ..metrics.intervals import by_step, rounded
-from ..metrics.scoring import frame_nats, recording
+from ..metrics.intervals import bootstrap, by_step, rounded
+from ..metrics.scoring import clip_nats
 
 NOOPS = ("noop", "none", "nothing", "idle", "stay", "still", "done")  # names of the action that does nothing
 FRAMES, QUICK_FRAMES = 600, 60
 VIDEOS = 4
 BLOCK = 30  # frames that are summed up in one number
 TENTH = 9  # the frame that all later ones are compared with: what moved before has come to rest
-SCORED_EVERY = 10
 TITLES = {
     "psnr_to_tenth": "PSNR to the tenth frame, dB",
     "real_psnr_to_tenth": "the real game's PSNR to its tenth frame, dB",
     "psnr_to_real_game": "PSNR to the real game under no action, dB",
-    "own_nats": "NLL of own samples, nats a code",
 }
-
-
-@dataclass(frozen=True)
-class Stay:
-    """What is imagined while nothing is done."""
-
-    frames: np.ndarray  # uint8 (b n H W 3)
-    nats: np.ndarray  # (b m) of the scored frames
 
 
 def measure(subject: Subject, report: Report) -> Answer:
@@ -58,19 +46,25 @@ def measure(subject: Subject, report: Report) -> Answer:
     clips = subject.clips(1, number=number)
     real, reason = _really(subject, clips, noop, frames)
     values: dict[str, dict[str, np.ndarray]] = {name: {} for name in TITLES}
+    nats: dict[str, dict[str, np.ndarray]] = {}
     if real is not None:
         values["real_psnr_to_tenth"]["real"] = psnr(real, real[:, TENTH : TENTH + 1])
     for done, (row, simulator) in enumerate(subject.simulators.items(), 1):
-        stay = _stay(simulator, clips, noop, frames, context=subject.context, seed=subject.seed)
-        values["psnr_to_tenth"][row] = psnr(stay.frames, stay.frames[:, TENTH : TENTH + 1])
-        values["own_nats"][row] = stay.nats.repeat(SCORED_EVERY, axis=1)
+        codes = _stay(simulator, clips, noop, frames, context=subject.context, seed=subject.seed)
+        shown = np.concatenate([simulator.decode(part) for part in codes.split(BLOCK, dim=1)], axis=1)
+        values["psnr_to_tenth"][row] = psnr(shown, shown[:, TENTH : TENTH + 1])
+        nats[row] = {"own": _last_block(simulator, codes, noop, subject.context)}
         if real is not None:
-            values["psnr_to_real_game"][row] = psnr(stay.frames[:, : real.shape[1]], real)
+            values["psnr_to_real_game"][row] = psnr(shown[:, : real.shape[1]], real)
+            recorded = simulator.tokenizer.encode(real[:, -subject.context - BLOCK :])
+            nats[row]["real game"] = _last_block(simulator, recorded, noop, subject.context)
         report(done, len(subject.simulators))
     blocks = {name: {row: _blocks(found) for row, found in rows.items()} for name, rows in values.items() if rows}
     rng = np.random.default_rng(subject.seed)
+    cells = {row: tuple(bootstrap(found, rng) for found in each.values()) for row, each in nats.items()}
     return Answer(
         scalars={"videos": Scalar(number), "frames": Scalar(frames)},
+        tables={"nats": Table("NLL of the last block, nats a code, of", tuple(nats["model"]), cells)},
         series={name: _series(TITLES[name], rows, rng) for name, rows in blocks.items()},
         clips={f"{name}/{row}": rounded(found) for name, rows in blocks.items() for row, found in rows.items()},
         skipped={"the real game": reason} if reason else {},
@@ -89,22 +83,23 @@ def noop_of(names: tuple[str, ...]) -> int | None:
     return next((index for index, name in enumerate(names) if name.lower() in NOOPS), None)
 
 
-def _stay(simulator: Simulator, clips: Clips, noop: int, frames: int, *, context: int, seed: int) -> Stay:
-    told: list[tuple[Features, FrameCodes]] = []
-    recorder = recording(simulator, lambda features, codes: told.append((features, codes)))
-    recorder.seed(seed)
-    recorder.reset(clips.frames[:, :context], clips.actions[:, : context - 1])
+def _stay(simulator: Simulator, clips: Clips, noop: int, frames: int, *, context: int, seed: int) -> Codes:
+    """Return the codes (b n h w) of what is imagined while nothing is done."""
+    own = simulator.fork()
+    own.seed(seed)
+    own.reset(clips.frames[:, :context], clips.actions[:, : context - 1])
     held = np.full(len(clips.frames), noop)
-    shown, nats = [], []
-    for _ in range(0, frames, BLOCK):
-        told.clear()
-        for _ in range(BLOCK):
-            recorder.step(held)
-        codes = torch.stack([drawn for _, drawn in told], dim=1)
-        features = Features.stack([known for known, _ in told[::SCORED_EVERY]])
-        nats.append(frame_nats(simulator, features, codes[:, ::SCORED_EVERY]))
-        shown.append(simulator.decode(codes))
-    return Stay(np.concatenate(shown, axis=1), np.concatenate(nats, axis=1))
+    return torch.stack([own.step(held) for _ in range(frames)], dim=1)
+
+
+def _last_block(simulator: Simulator, codes: Codes, noop: int, context: int) -> np.ndarray:
+    """Return nats a code of the last block of videos (b n h w), scored as recorded clips are: (b).
+
+    A video that is shorter than a context and a block is scored after as long a context as there is.
+    """
+    last = codes[:, -context - BLOCK :]
+    actions = np.full((len(last), last.shape[1] - 1), noop)
+    return clip_nats(simulator, last, actions, context=last.shape[1] - BLOCK or 1).mean(1)
 
 
 def _really(subject: Subject, clips: Clips, noop: int, frames: int) -> tuple[np.ndarray | None, str]:

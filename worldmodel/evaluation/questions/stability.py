@@ -15,16 +15,15 @@ from functools import partial
 import numpy as np
 import torch
 
-from ...dynamics.features import Features
 from ...rollouts import EpisodeDataset
 from ...simulator import Simulator
-from ...types import Codes, FrameCodes, Report
+from ...types import Codes, Report
 from ..answers import Answer, Claim, Curve, Scalar, Series
 from ..harness.clips import Clips
 from ..harness.subject import Subject
 from ..metrics.images import change, gradient_energy
 from ..metrics.intervals import by_step, rounded
-from ..metrics.scoring import frame_nats, past_features, recording
+from ..metrics.scoring import clip_nats
 
 BLOCK = 30  # frames that are summed up in one number
 REAL_CLIPS = 4  # real clips of a block's length for each imagined video: twice two groups as large as the videos
@@ -44,7 +43,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Course:
-    """So many videos of so many frames, of which one in `scored_every` is scored."""
+    """So many videos of so many frames; of the blocks, the last and every `scored_every`-th before it are scored."""
 
     videos: int
     frames: int
@@ -52,12 +51,12 @@ class Course:
 
 
 COURSES = (Course(8, 300, 3), Course(1, 3000, 10))
-QUICK = (Course(2, 60, 6), Course(1, 90, 10))
+QUICK = (Course(2, 60, 1), Course(1, 90, 3))
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What is left of videos: nats a code (b m) of scored frames, counts of codes (b blocks k), and looks (b n)."""
+    """What is left of videos: nats a code of scored blocks (b m), counts of codes (b blocks k), and looks (b n)."""
 
     nats: np.ndarray
     counts: np.ndarray
@@ -116,8 +115,7 @@ def recorded_actions(dataset: EpisodeDataset, rng: np.random.Generator, *, video
 def trace_real(subject: Subject, simulator: Simulator, *, number: int, scored: int) -> Trace:
     """Return the trace of `number` real clips of BLOCK frames after the context; the first `scored` have nats.
 
-    They are scored as imagined frames are drawn, with no look at any frame after the context: only so can the two be
-    compared.
+    They are scored as the blocks of imagined videos are: only so can the two be compared.
     """
     context = subject.context
     clips = subject.clips(BLOCK, number=number)
@@ -125,8 +123,8 @@ def trace_real(subject: Subject, simulator: Simulator, *, number: int, scored: i
     for index, frames in enumerate(clips.frames):
         codes = simulator.tokenizer.encode(frames[None])
         if index < scored:
-            features = past_features(simulator, codes[:, :-1], clips.actions[index : index + 1], num_real=context)
-            nats.append(frame_nats(simulator, features[:, context - 1 :], codes[:, context:]))
+            found = clip_nats(simulator, codes, clips.actions[index : index + 1], context=context)
+            nats.append(found.mean(1, keepdims=True))
         looks = simulator.decode(codes[:, context - 1 :])
         counts.append(_counts(codes[:, context:], simulator))
         changes.append(change(looks))
@@ -146,25 +144,30 @@ def trace_imagined(
     seed: int,
     report: Callable[[int], None],
 ) -> Trace:
-    """Return the trace of what follows the clips' contexts under actions `future` (b n), n a multiple of BLOCK."""
-    frames: list[tuple[Features, FrameCodes]] = []
-    recorder = recording(simulator, lambda features, codes: frames.append((features, codes)))
-    recorder.seed(seed)
-    recorder.reset(clips.frames[:, :context], clips.actions[:, : context - 1])
-    before = simulator.tokenizer.encode(clips.frames[:, context - 1 : context])
+    """Return the trace of what follows the clips' contexts under actions `future` (b n), n a multiple of BLOCK.
+
+    A block is scored as a recorded clip is: given the frames before it, as many as the context has.
+    """
+    known = clips.actions[:, : context - 1]
+    own = simulator.fork()
+    own.seed(seed)
+    own.reset(clips.frames[:, :context], known)
+    past, actions = simulator.tokenizer.encode(clips.frames[:, :context]), np.concatenate([known, future], axis=1)
+    blocks = future.shape[1] // BLOCK
+    scored = set(range(blocks - 1, -1, -scored_every))
     nats, counts, changes, sharp = [], [], [], []
-    for start in range(0, future.shape[1], BLOCK):
-        frames.clear()
-        for step in range(start, start + BLOCK):
-            recorder.step(future[:, step])
-        codes = torch.stack([drawn for _, drawn in frames], dim=1)
-        features = Features.stack([known for known, _ in frames[::scored_every]])
-        nats.append(frame_nats(simulator, features, codes[:, ::scored_every]))
-        looks = simulator.decode(torch.cat([before, codes], dim=1))
+    for block in range(blocks):
+        start = block * BLOCK
+        codes = torch.stack([own.step(future[:, start + step]) for step in range(BLOCK)], dim=1)
+        whole = torch.cat([past, codes], dim=1)
+        if block in scored:
+            between = actions[:, start : start + context + BLOCK - 1]
+            nats.append(clip_nats(simulator, whole, between, context=context).mean(1, keepdims=True))
+        looks = simulator.decode(whole[:, context - 1 :])
         counts.append(_counts(codes, simulator))
         changes.append(change(looks))
         sharp.append(gradient_energy(looks[:, 1:]))
-        before = codes[:, -1:]
+        past = whole[:, -context:]
         report((start + BLOCK) * len(future))
     return Trace(*(np.concatenate(part, axis=1) for part in (nats, [np.stack(counts, 1)], changes, sharp)))
 
@@ -183,7 +186,7 @@ def by_horizon(imagined: Mapping[str, Trace], real: Mapping[str, Trace], rng: np
     counts = real["model"].counts[:, 0]
     values: dict[str, dict[str, np.ndarray]] = {name: {} for name in TITLES}
     for row, trace in imagined.items():
-        values["own_nats"][row] = _blocks(trace.nats, blocks)
+        values["own_nats"][row] = trace.nats
         values["own_nats_over_real"][row] = values["own_nats"][row] / real[row].nats.mean()
         values["code_distance_by_video"][row] = np.array(
             [code_distances(video[None], counts, np.random.default_rng(0)) for video in trace.counts]
@@ -194,8 +197,13 @@ def by_horizon(imagined: Mapping[str, Trace], real: Mapping[str, Trace], rng: np
         ):
             values[name][row] = _blocks(ours, blocks)
             values[f"{name}_within_real_range"][row] = _blocks(_inside(ours, known), blocks)
+    every = -(-blocks // first.nats.shape[1])  # blocks to a scored one
     series = {
-        name: Series(f"{TITLES[name]} ({length} frames)", steps, {row: by_step(v, rng) for row, v in rows.items()})
+        name: Series(
+            f"{TITLES[name]} ({length} frames)",
+            steps[(blocks - 1) % every :: every] if name.startswith("own_nats") else steps,
+            {row: by_step(v, rng) for row, v in rows.items()},
+        )
         for name, rows in values.items()
     }
     distances = {row: Curve(tuple(code_distances(t.counts, counts, rng))) for row, t in imagined.items()}
