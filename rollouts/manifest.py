@@ -269,7 +269,7 @@ def sweep(path: Path, pattern: str) -> None:
         file.unlink(missing_ok=True)
 
 
-def write_atomically(file: Path, content: bytes | memoryview) -> None:
+def write_atomically(file: Path, content: bytes | bytearray | memoryview) -> None:
     """Write a file so that after a crash or a full disk it is either complete or what it was before."""
     temporary = file.with_name(f".{file.name}.tmp")
     try:

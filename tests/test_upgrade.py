@@ -13,7 +13,7 @@ from worldmodel.checkpoint import has_part, read, read_index
 from worldmodel.config import DynamicsConfig, from_dict
 from worldmodel.learned_map.config import LearnedMapConfig
 from worldmodel.simulator import PRETRAINED, Simulator
-from worldmodel.upgrade import upgraded_config, upgraded_weights
+from worldmodel.upgrade import upgraded_assignment, upgraded_config, upgraded_weights
 
 OLD = {  # settings of schema 1
     "action_names": ["noop"],
