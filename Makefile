@@ -16,6 +16,9 @@ test: .venv/installed-dev
 	$(PYTEST) -m "not slow"
 	$(PYTEST) -m slow
 
+faults: .venv/installed-dev
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m tests.faults
+
 check: .venv/installed-dev build/typed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

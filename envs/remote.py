@@ -67,6 +67,7 @@ class ChildProcess:
 
     def __init__(self, module: str, *, name: str, patience: float) -> None:
         self.name = name
+        self.answers = True  # whether it has answered its last request
         self._patience = min(patience, MAX_PATIENCE)
         self._connection, theirs = socket.socketpair()
         with theirs:
@@ -100,6 +101,7 @@ class ChildProcess:
             ValueError: if the game failed.
             OSError: if the system refused something to it.
         """
+        self.answers = False
         try:
             wire.send(self._connection, request)
             while True:
@@ -109,6 +111,7 @@ class ChildProcess:
                     break
         except wire.ClosedError:
             raise GameDiedError(f"the game {self.name} died{self._how()}") from None
+        self.answers = True
         if "error" in answer:
             raise ERRORS[answer["error"]](answer["text"])
         return answer, content

@@ -114,13 +114,14 @@ class _Player:
             try:
                 if self._recorder is None:
                     self._recorder = make_recorder(self._config, patience=2.0**attempt)
-                record, content = self._recorder.record(index, self._look)
+                record, content = self._recorder.record(index, self._look, patience=2.0**attempt)
                 write_atomically(path / record.file, content)
                 return record
             except _StoppedError:
                 return None
             except GameDiedError as error:
-                self.close()
+                if self._recorder is not None and not self._recorder.is_usable():
+                    self.close()
                 if attempt == ATTEMPTS - 1:
                     raise GameDiedError(f"the game died {ATTEMPTS} times in episode {index}: {error}") from error
         return None

@@ -3,14 +3,17 @@
 my_policies:choose       a function choose(frame, variables, action_names, rng) -> action name or index
 path/to/file.py:Player   a class: Player(action_names, rng), then called with (frame, variables) at every step
 model.zip                an agent saved by Stable-Baselines3; it sees the environment's own observation
+agent/agent.zip          an agent of `worldmodel train-agent`, with agent.json beside it; it sees the recorded frames
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,6 +42,8 @@ def load(name: str, action_names: Sequence[str], rng: np.random.Generator, game:
         ValueError: if it cannot be loaded, or cannot play this game.
     """
     if name.endswith(".zip"):
+        if Path(name).with_name("agent.json").exists():
+            return ImaginedAgentPolicy(name, action_names, rng)
         return AgentPolicy(name, game)
     return OwnPolicy(name, action_names, rng)
 
@@ -97,6 +102,30 @@ class AgentPolicy:
             raise ValueError(f"the agent does not fit the environment: {error}") from error
         values = np.stack([np.asarray(value, dtype=float).ravel() for value in self._game.action_values])
         return int(np.square(values - np.asarray(action, dtype=float).ravel()).sum(axis=1).argmin())
+
+
+class ImaginedAgentPolicy:
+    """An agent that was trained in imagination. It draws its actions, as it did in training; no code is loaded."""
+
+    def __init__(self, file: str, action_names: Sequence[str], rng: np.random.Generator) -> None:
+        self._agent, self._rng = _load_imagined_agent(file), rng
+        missing = [name for name in self._agent.action_names if name not in action_names]
+        if missing:
+            raise ValueError(f"the agent does {missing[0]!r}, which the game does not know ({', '.join(action_names)})")
+        self._actions = [list(action_names).index(name) for name in self._agent.action_names]
+
+    def act(self, variables: Mapping[str, float], *, frame: np.ndarray | None = None) -> int:
+        """Return the index of the action that it draws for the frame."""
+        if frame is None:
+            raise ValueError("the agent has to see the frame")
+        observation = self._agent.observer.of_frames(frame[None])
+        return self._actions[int(self._agent.act(observation, self._rng)[0])]
+
+
+@functools.lru_cache(maxsize=1)
+def _load_imagined_agent(file: str) -> Any:
+    # The agent needs torch, which nothing of this package does: it is found by its name, once it is asked for.
+    return importlib.import_module("worldmodel.agents").load(file)
 
 
 def _load_agent(file: str) -> Any:

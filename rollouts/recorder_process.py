@@ -8,7 +8,7 @@ import socket
 import time
 from dataclasses import asdict
 
-from ..envs import wire
+from ..envs import GameDiedError, wire
 from ..envs.game_process import failure, seed_globals
 from ..envs.processes import die_with
 from .config import CollectConfig
@@ -23,34 +23,55 @@ def main(descriptor: int, parent: int) -> None:
     connection = socket.socket(fileno=descriptor)
     with contextlib.suppress(wire.ClosedError), connection:
         request, _ = wire.receive(connection)
-        config = CollectConfig(**request["config"])
-        recorder = None
+        games = _Games(CollectConfig(**request["config"]))
         try:
             for module in request["modules"]:
                 importlib.import_module(module)
-            recorder = LocalRecorder(config, config.make_game(patience=request["patience"], own_process=False))
-            wire.send(connection, {"info": asdict(recorder.info)})
-        except Exception as error:  # users' games may fail in any way
-            wire.send(connection, failure(error, config.env))
-        if recorder is not None:
-            try:
-                _serve(recorder, config, connection)
-            finally:
-                with contextlib.suppress(Exception):
-                    recorder.close()
-
-
-def _serve(recorder: LocalRecorder, config: CollectConfig, connection: socket.socket) -> None:
-    while True:
-        request, _ = wire.receive(connection)
-        look = _Heartbeat(connection)
-        try:
-            seed_globals(config.episode_seed(request["index"]))
-            record, content = recorder.record(request["index"], look)
+            wire.send(connection, {"info": asdict(games.recorder(request["patience"]).info)})
+            _serve(games, connection)
         except wire.ClosedError:
             raise
         except Exception as error:  # users' games may fail in any way
-            wire.send(connection, failure(error, config.env))
+            wire.send(connection, failure(error, games.config.env))
+        finally:
+            games.close()
+
+
+class _Games:
+    """The game that is recorded, made anew when it died."""
+
+    def __init__(self, config: CollectConfig) -> None:
+        self.config = config
+        self._recorder: LocalRecorder | None = None
+
+    def recorder(self, patience: float) -> LocalRecorder:
+        """Return who records the game."""
+        if self._recorder is None:
+            self._recorder = LocalRecorder(self.config, self.config.make_game(patience=patience, own_process=False))
+        return self._recorder
+
+    def close(self) -> None:
+        """End the game; the next episode starts another."""
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            with contextlib.suppress(Exception):
+                recorder.close()
+
+
+def _serve(games: _Games, connection: socket.socket) -> None:
+    while True:
+        request, _ = wire.receive(connection)
+        index = request["index"]
+        try:
+            recorder = games.recorder(request["patience"])
+            seed_globals(games.config.episode_seed(index))
+            record, content = recorder.record(index, _Heartbeat(connection))
+        except wire.ClosedError:
+            raise
+        except Exception as error:  # users' games may fail in any way
+            if isinstance(error, GameDiedError):
+                games.close()
+            wire.send(connection, failure(error, games.config.env))
             continue
         wire.send(connection, {"record": asdict(record)}, content)
 

@@ -20,8 +20,16 @@ class Recorder(Protocol):
 
     info: DatasetInfo
 
-    def record(self, index: int, look: Callable[[], None]) -> tuple[EpisodeRecord, memoryview]:
-        """Return the manifest line of episode `index` and the content of its file; `look` may raise to give up."""
+    def record(
+        self, index: int, look: Callable[[], None], *, patience: float = 1.0
+    ) -> tuple[EpisodeRecord, memoryview]:
+        """Return the manifest line of episode `index` and the content of its file; `look` may raise to give up.
+
+        `patience` is for a game that has to be made anew.
+        """
+
+    def is_usable(self) -> bool:
+        """Whether another episode can be recorded after the game died."""
 
     def close(self) -> None:
         """End the game."""
@@ -35,7 +43,9 @@ class LocalRecorder:
         self._game = game
         self.info = describe(config, game)
 
-    def record(self, index: int, look: Callable[[], None]) -> tuple[EpisodeRecord, memoryview]:
+    def record(
+        self, index: int, look: Callable[[], None], *, patience: float = 1.0
+    ) -> tuple[EpisodeRecord, memoryview]:
         """Play and encode an episode, see Recorder."""
         seed = self._config.episode_seed(index)
         encoder = EpisodeEncoder(index, seed, info=self.info)
@@ -46,6 +56,10 @@ class LocalRecorder:
             elif moment.action is not None:
                 encoder.end(moment.action, moment.reward)
         return encoder.encode(terminated=moment.terminated, truncated=moment.truncated)
+
+    def is_usable(self) -> bool:
+        """A game in this process is replaced together with its recorder."""
+        return False
 
     def close(self) -> None:
         """End the game."""
@@ -70,10 +84,16 @@ class RemoteRecorder:
         """The id of the game's process."""
         return self._child.pid
 
-    def record(self, index: int, look: Callable[[], None]) -> tuple[EpisodeRecord, memoryview]:
+    def record(
+        self, index: int, look: Callable[[], None], *, patience: float = 1.0
+    ) -> tuple[EpisodeRecord, memoryview]:
         """Have an episode recorded, see Recorder."""
-        answer, content = self._child.ask({"index": index}, RESET_SECONDS, look=look)
+        answer, content = self._child.ask({"index": index, "patience": patience}, RESET_SECONDS, look=look)
         return EpisodeRecord(**answer["record"]), memoryview(content)
+
+    def is_usable(self) -> bool:
+        """Whether the process is there to make another game."""
+        return self._child.answers
 
     def close(self) -> None:
         """End the game and its process."""

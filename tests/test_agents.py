@@ -120,3 +120,19 @@ def test_a_cut_off_zip_is_named(saved: tuple[Path, PPO], tmp_path: Path) -> None
 def test_actions_are_translated_by_name() -> None:
     """An agent's actions are found in a game by their names, in whatever order."""
     assert translated(("b", "a"), ("a", "c", "b")) == [2, 0]
+
+
+def test_it_records(saved: tuple[Path, PPO], tmp_path: Path) -> None:
+    """`collect-rollouts --policy agent.zip` plays what the agent draws for the recorded frames, the same for a seed."""
+    from worldmodel.rollouts import CollectConfig, EpisodeDataset, Goal, collect
+
+    config = CollectConfig(env="toy", frame_size=32, policy=str(saved[0] / "agent.zip"))
+    for name in ("one", "two"):
+        collect(config, tmp_path / name, goal=Goal(episodes=1))
+    episode, again = (EpisodeDataset(tmp_path / name).episode(0) for name in ("one", "two"))
+    np.testing.assert_array_equal(episode.actions, again.actions)
+    agent = load(saved[0])
+    seen, _ = agent.policy.obs_to_tensor(agent.observer.of_frames(episode.frames[:-1]))
+    chances = agent.policy.get_distribution(seen).distribution.probs.detach().numpy().mean(0)
+    played = [episode.actions.tolist().count(i) / len(episode.actions) for i in range(4)]
+    np.testing.assert_allclose(played, chances, atol=0.2)

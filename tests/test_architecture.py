@@ -68,6 +68,7 @@ def test_vizdoom_only_in_its_folder(file: Path) -> None:
         assert not [name for name in imports(file) if name.split(".")[0] == "vizdoom"]
 
 
+OF_THE_MAP = {"pose", "poses", "doom", "vizdoom", "belief", "player", "heading", "radiance"}
 CORE = [file for file in FILES if file.parts[-2] in ("dynamics", "tokenizer")]
 
 
@@ -75,9 +76,17 @@ CORE = [file for file in FILES if file.parts[-2] in ("dynamics", "tokenizer")]
 def test_the_core_knows_no_map(file: Path) -> None:
     """What the dynamics is told of the next frame is an expectation: of poses, maps and engines it knows nothing."""
     assert not [name for name in imports(file) if name.startswith((".learned_map", ".training", ".envs"))]
-    words = set(re.findall(r"[a-z]+", file.read_text().lower()))
-    assert not words & {"pose", "poses", "doom", "vizdoom", "belief", "player", "heading", "radiance"}
+    assert not words(file) & OF_THE_MAP
     assert "learned map" not in file.read_text().lower()
+
+
+def test_the_simulator_only_joins_the_two() -> None:
+    """It knows that there may be a learned map, and nothing of what one is made of."""
+    assert not words(ROOT / "worldmodel" / "simulator.py") & OF_THE_MAP
+
+
+def words(file: Path) -> set[str]:
+    return set(re.findall(r"[a-z]+", file.read_text().lower()))
 
 
 @each_file
@@ -161,6 +170,7 @@ def test_public_names() -> None:
 def test_tests_mirror_the_tree() -> None:
     """Every test file is named after a module, a function of its package, or one of the repository's own concerns."""
     concerns = {
+        "faults/test_faults.py",
         "test_architecture.py",
         "test_docs.py",
         "test_packaging.py",

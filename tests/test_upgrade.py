@@ -139,3 +139,19 @@ def test_the_map_is_found_in_an_old_checkpoint(tmp_path: Path) -> None:
 def test_the_shipped_checkpoint_has_a_map() -> None:
     """Whatever layout it is in."""
     assert has_part(PRETRAINED, "learned_map")
+
+
+@pytest.mark.parametrize(
+    ("former", "present"),
+    [
+        ("motion_dim=16", "flow_hidden_dim=16"),
+        ("field_grid=16", "map_grid=16"),
+        ("motion_steps=0", "flow_steps=0"),
+        ("pose=false", "learned_map=no"),
+        ("clip=4", "clip=4"),
+        ("no value", "no value"),
+    ],
+)
+def test_settings_of_earlier_versions_are_understood(former: str, present: str) -> None:
+    """A script's `--set` from before the names changed sets what is meant; present names stay as they are."""
+    assert upgraded_assignment(former) == present

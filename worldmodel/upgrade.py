@@ -42,6 +42,13 @@ MAP_SETTINGS = {
 }
 ONLY_OF_MAP = ("belief_dim", "field_dim", "field_grid", "trust")
 
+# Of --set in training commands: what scripts written for earlier versions say.
+FORMER_SETTINGS = {old: new for old, new in DYNAMICS_SETTINGS.items() if old != "pose"}
+FORMER_SETTINGS |= {name: MAP_SETTINGS[name] for name in ONLY_OF_MAP}
+FORMER_SETTINGS |= {"motion_steps": "flow_steps", "belief_steps": "map_steps", "belief_share": "map_share"}
+FORMER_SETTINGS |= {"dreams": "self_rollouts", "train_belief": "train_map"}
+FORMER_VALUES = {"pose=false": "learned_map=no", "pose=true": "learned_map=yes"}
+
 DYNAMICS_WEIGHTS = (  # pattern -> replacement, in this order
     (r"^appearances$", "code_appearance"),
     (r"\.gaze\.", ".action_bias."),
@@ -98,6 +105,12 @@ def upgraded_weights(kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tens
             "with --set init=DIR"
         )
     return dict(tensors)
+
+
+def upgraded_assignment(text: str) -> str:
+    """Return a `name=value` of a training command by its present name."""
+    name, equals, value = text.partition("=")
+    return FORMER_VALUES.get(text, FORMER_SETTINGS.get(name, name) + equals + value)
 
 
 def has_map(config: Mapping[str, Any]) -> bool:

@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> None:
     if not console.is_terminal:
         console.width = WIDTH
     if not paired:
-        console.print("No number has values clip by clip in both: whether a difference is chance cannot be told.")
+        console.print("No number has values clip by clip in both: whether a difference is chance is not known.")
     else:
         rows = [
             [

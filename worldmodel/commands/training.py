@@ -88,12 +88,15 @@ def training_config(
 
     A name that several models' configs have goes to all of them.
     """
+    from ..upgrade import upgraded_assignment
+
+    assignments = [upgraded_assignment(text) for text in args.set]
     of_training = {field.name for field in dataclasses.fields(defaults)}
     for_models: list[list[str]] = []
     for model in models:
         names = {field.name for field in dataclasses.fields(model)} - of_training
-        for_models.append([text for text in args.set if text.partition("=")[0] in names])
-    rest = [text for text in args.set if not any(text in texts for texts in for_models)]
+        for_models.append([text for text in assignments if text.partition("=")[0] in names])
+    rest = [text for text in assignments if not any(text in texts for texts in for_models)]
     rest += [f"minutes={args.minutes}", f"seed={args.seed}"]
     if args.steps is not None:
         rest.append(f"steps={args.steps}")

@@ -71,7 +71,7 @@ def _read_jsonl(file: Path) -> Mapping[str, Sequence[Any]]:
 
 
 def _read_npz(file: Path) -> Mapping[str, Sequence[Any]]:
-    with np.load(file, allow_pickle=False) as arrays:
+    with np.load(file) as arrays:
         return {name: np.atleast_1d(arrays[name]).tolist() for name in arrays.files}
 
 

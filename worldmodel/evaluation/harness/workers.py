@@ -99,7 +99,7 @@ def _start(make_subject: MakeSubject, question: Question) -> _Worker:
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, make_subject, question), daemon=True)
-    with _environment(THREADS), _deaf_to_interrupts():
+    with _environment(THREADS), _ignoring_interrupts():
         process.start()
     theirs.close()  # its end is then the end of the pipe
     return _Worker(process=process, pipe=ours, question=question)
@@ -160,7 +160,7 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
+def _ignoring_interrupts() -> Iterator[None]:
     """A process that is started ignores Ctrl-C, which reaches all processes of a terminal: this one ends the others."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -173,7 +173,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 def _work(pipe: Connection, make_subject: MakeSubject, question: Question) -> None:
-    """Ask `question`, and those that come through `pipe` after it, until nobody listens any more."""
+    """Ask `question`, and those that come through `pipe` after it, until the pipe is closed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         subject = make_subject()
@@ -190,7 +190,7 @@ def _work(pipe: Connection, make_subject: MakeSubject, question: Question) -> No
 
 
 def _end_with_parent() -> None:
-    """End this process as soon as the one that started it is gone: however it died, nobody computes on for nobody."""
+    """End this process as soon as the one that started it is gone, however it died."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

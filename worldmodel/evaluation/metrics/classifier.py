@@ -72,7 +72,7 @@ def classify(
     steps: int = STEPS,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> np.ndarray:
-    """Return whether the kind of each video is told rightly when each of `horizons` is the newest step: bool (m h).
+    """Return whether each video is classified rightly when each of `horizons` is the newest step: bool (m h).
 
     Each fold is asked of a classifier that is trained on the other folds, on all steps alike.
 

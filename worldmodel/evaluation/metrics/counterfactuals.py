@@ -1,6 +1,6 @@
 """Counterfactual starts: states to which the real engine is brought back and given every action.
 
-At a starts every action is held for some steps in the real engine and in imagination. What is imagined under an
+At a start every action is held for some steps in the real engine and in imagination. What is imagined under an
 action has to be nearer to the real future of that action than to the real future of any other.
 """
 
@@ -99,7 +99,7 @@ def imagine_every_action(
     """Return what is imagined at each starts under every action: uint8 (b a n H W 3). Each has its own noise."""
     b, actions, steps = starts.futures.shape[:3]
     context = starts.clips.frames.shape[1]
-    ways = []
+    futures = []
     for part in slices(b):
         held = np.empty((part.stop - part.start, steps), np.int64)
         clips = starts.clips[part]
@@ -107,9 +107,9 @@ def imagine_every_action(
             imaginer(clips, np.full_like(held, action), context=context, seed=seed + 10_000 * (action + 1) + part.start)
             for action in range(actions)
         ]
-        ways.append(np.stack(every, axis=1))
+        futures.append(np.stack(every, axis=1))
         report(part.stop, b)
-    return np.concatenate(ways)
+    return np.concatenate(futures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,17 +152,17 @@ def choices(imagined: np.ndarray, starts: CounterfactualStarts) -> Choices:
 
 
 def with_shuffled_actions(imagined: np.ndarray, starts: CounterfactualStarts) -> np.ndarray:
-    """Return uint8 (b a n H W 3) in which each action that takes part shows the way of the next one that does."""
+    """Return uint8 (b a n H W 3) in which each action that takes part shows the future of the next one that does."""
     wrong = imagined.copy()
-    for ways, apart in zip(wrong, starts.apart, strict=True):
-        ways[apart] = np.roll(ways[apart], -1, axis=0)
+    for made, apart in zip(wrong, starts.apart, strict=True):
+        made[apart] = np.roll(made[apart], -1, axis=0)
     return wrong
 
 
-def squared_errors(ways: np.ndarray, futures: np.ndarray) -> np.ndarray:
-    """Return the mean squared error of each of ways, uint8 (a n H W 3), to each future (k n H W 3): float64 (a k n)."""
-    a, n = ways.shape[:2]
-    ours = ways.reshape(a, n, -1).astype(np.float64)
+def squared_errors(imagined: np.ndarray, futures: np.ndarray) -> np.ndarray:
+    """Return the mean squared error of imagined, uint8 (a n H W 3), to each future (k n H W 3): float64 (a k n)."""
+    a, n = imagined.shape[:2]
+    ours = imagined.reshape(a, n, -1).astype(np.float64)
     real = futures.reshape(len(futures), n, -1).astype(np.float64)
     # |x - y|^2 = |x|^2 + |y|^2 - 2 x.y, exact: all are sums of integers below 2^53.
     product = np.einsum("anp,knp->akn", ours, real, optimize=True)

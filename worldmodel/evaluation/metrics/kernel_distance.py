@@ -75,8 +75,8 @@ def _pairs(features: np.ndarray, real: np.ndarray) -> np.ndarray:
 
 
 def joint(features: np.ndarray, actions: np.ndarray, num_actions: int) -> np.ndarray:
-    """Return features (b d) with the actions (b) that were told beside them, (b d+a): frames that follow from another
-    action than was told are then far, though each may be real by itself (DeVries et al. 2019).
+    """Return features (b d) with the actions (b) that were given beside them, (b d+a): frames that follow from another
+    action than was given are then far, though each may be real by itself (DeVries et al. 2019).
 
     As many units of length are given to the action as to the (standardized) features.
     """

@@ -35,7 +35,7 @@ from ..metrics.cross_validation import CrossValidatedProbes, probes_for
 from ..metrics.intervals import by_step, in_order, rounded
 from ..metrics.inverse_dynamics import read_actions, reconstruct, score, shares_right
 
-STEPS = 4  # the step at which control is told (Bruce et al. 2024, sec. 3)
+STEPS = 4  # the step at which control is measured (Bruce et al. 2024, sec. 3)
 HORIZON = 10  # the clips are those on which fidelity is measured: the model's futures there are begun with
 STARTS = 40  # clips at whose end the engine is given every action
 ROUNDING = 1e-9  # of a mean of floats

@@ -111,7 +111,7 @@ def _classified(subject: Subject, videos: Mapping[str, np.ndarray], folds: np.nd
     rng = np.random.default_rng(subject.seed)
     curves = {row: by_step(values, rng) for row, values in right.items()}
     return Answer(
-        series={"classifier": Series("accuracy of a classifier told to find the imagined", HORIZONS, curves)},
+        series={"classifier": Series("accuracy of a classifier trained to find the imagined", HORIZONS, curves)},
         clips={f"classifier/{row}": rounded(values) for row, values in right.items()},
         claims=tuple(_classifier_claims(right["same"], right["shuffled"])),
     )
@@ -156,9 +156,9 @@ def _distances(
 
 
 def _groups(
-    at: Mapping[str, np.ndarray], told: np.ndarray, folds: np.ndarray, num_actions: int
+    at: Mapping[str, np.ndarray], given: np.ndarray, folds: np.ndarray, num_actions: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yield each fold's features (h n d) of each row, with the actions told (h b): each has a network of its own."""
+    """Yield each fold's features (h n d) of each row, with the actions given (h b): each has a network of its own."""
     for fold in np.unique(folds):
         mine = folds == fold
         if mine.sum() < 4:  # no two clips in each half
@@ -167,7 +167,7 @@ def _groups(
         mean, spread = real.mean(1, keepdims=True), real.std((1, 2), keepdims=True) + 1e-9
         ours = {row: (values[:, mine] - mean) / spread for row, values in at.items()}
         yield {
-            row: np.stack([joint(*pair, num_actions) for pair in zip(values, told[:, mine], strict=True)])
+            row: np.stack([joint(*pair, num_actions) for pair in zip(values, given[:, mine], strict=True)])
             for row, values in ours.items()
         }
 

@@ -16,7 +16,9 @@ LABELS = {
     "wrong_actions": "model under wrong actions",
     "shuffled_actions": "model under shuffled actions",
     "psnr": "PSNR, dB",
+    "psnr_moving": "PSNR on moving clips, dB",
     "ssim": "SSIM",
+    "ssim_moving": "SSIM on moving clips",
     "f1": "F1",
     "top1": "top-1",
 }

@@ -1,0 +1,1 @@
+"""What is promised of faults, tried and counted: `python -m tests.faults` measures, the tests run a short version."""

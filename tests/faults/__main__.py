@@ -1,0 +1,65 @@
+"""Try every promise in full and write docs/reliability.md: `python -m tests.faults [NAME...]`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.faults.rows import PROMISES, Outcome
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "reliability.md"
+SEED = 0
+HEAD = """# Reliability: what is promised, what was tried, what was lost
+
+`make faults` tries every row and writes this page. A short version of each row is in `make test`
+(`tests/faults/`); a new row is a function in `tests/faults/rows.py`.
+
+"""
+
+
+def attempt(name: str) -> Outcome:
+    """Try one promise in full, in a folder of its own, without what it prints."""
+    row = PROMISES[name]
+    with contextlib.ExitStack() as stack:
+        work = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        return row.attempt(Path(work), row.times, random.Random(SEED))
+
+
+def table(outcomes: dict[str, Outcome], seconds: float) -> str:
+    """Return the page."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    rows = ["| promise | tried | survived | lost | figure |", "|---|---|---|---|---|"]
+    for name, found in outcomes.items():
+        counts = f"{found.tried} | {found.survived} | {found.tried - found.survived}"
+        rows.append(f"| {PROMISES[name].text} | {counts} | {found.figure} |")
+    about = (
+        f"Command `make faults`, commit {commit}, seed {SEED}, {os.cpu_count()} cores ({platform.machine()}), "
+        f"Python {platform.python_version()}, {seconds / 60:.1f} minutes.\n\n"
+    )
+    return HEAD + about + "\n".join(rows) + "\n"
+
+
+def main(names: list[str]) -> int:
+    """Print the outcome of each row; return 1 if anything was lost."""
+    began, outcomes = time.monotonic(), {}
+    for name in names or PROMISES:
+        outcomes[name] = attempt(name)
+        print(f"{name}: {outcomes[name]}", flush=True)
+    if not names:
+        PAGE.write_text(table(outcomes, time.monotonic() - began))
+        print(PAGE.read_text())
+    return int(any(found.survived < found.tried for found in outcomes.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
