@@ -174,6 +174,7 @@ def test_tests_mirror_the_tree() -> None:
         "test_architecture.py",
         "test_docs.py",
         "test_packaging.py",
+        "test_recipes.py",
         "test_recorded_codes.py",
         "commands/test_help.py",
         "play/test_page.py",
