@@ -21,7 +21,7 @@ LENGTH = 6  # frames
 def write_games(path: Path, *, shown: bool) -> EpisodeDataset:
     """Three episodes in which action 1 brings 5 at once and the last step ends the game, with or without a frame."""
     path.mkdir()
-    settings = {"env": "toy", "frame_size": 32, "frame_skip": 1, "action_names": ["noop", "hit"]}
+    settings = {"env": "toy", "engine": "toy 1", "frame_size": 32, "frame_skip": 1, "action_names": ["noop", "hit"]}
     info = DatasetInfo(settings=settings, frames_per_second=8.0, variables=(), policy="random", split="train", seed=0)
     write_info(path, info)
     rng = np.random.default_rng(0)
