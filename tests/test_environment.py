@@ -166,6 +166,20 @@ def test_the_horizon_truncates_and_the_head_terminates(simulator: Simulator) -> 
     assert not truncated.any()
 
 
+def test_two_environments_share_a_simulator(simulator: Simulator) -> None:
+    """Environments made of one simulator do not disturb each other: each has a state of its own."""
+    alone = play_all(ImaginedVectorEnv(1, simulator, CONTEXTS, horizon=5, observation="codes"), 4, seed=7)
+    env = ImaginedVectorEnv(1, simulator, CONTEXTS, horizon=5, observation="codes")
+    other = ImaginedVectorEnv(2, simulator, CONTEXTS, horizon=5, observation="codes")
+    observation, _ = env.reset(seed=7)
+    other.reset(seed=1)
+    seen = [observation[0].tobytes()]
+    for step in range(4):
+        seen.append(env.step(np.full(1, step % 4))[0][0].tobytes())
+        other.step(np.zeros(2, np.int64))
+    assert seen == [row[0] for row in alone[0]]
+
+
 def test_a_chosen_context(simulator: Simulator) -> None:
     """`options={"context": ...}` begins with that recording's frames; the first observation is its last frame."""
     env = ImaginedEnv(simulator, CONTEXTS, horizon=5, observation="codes")

@@ -153,10 +153,11 @@ class ImaginedGames:
 
         A learned map is left out unless it is asked for: it costs a third of the speed.
         """
-        simulator = checkpoint
-        if not isinstance(simulator, Simulator):
+        if isinstance(checkpoint, Simulator):
+            simulator = checkpoint.fork()  # other games of the same simulator have a state of their own
+        else:
             simulator = Simulator.from_pretrained(
-                simulator, use_map=use_map, temperature=temperature, engine=batch_engine()
+                checkpoint, use_map=use_map, temperature=temperature, engine=batch_engine()
             )
         if not simulator.has_outcome:
             raise ValueError(f"{checkpoint} has no reward and end heads: train its dynamics with this version")

@@ -187,10 +187,9 @@ def test_recording_is_an_episode(page: Page, served: Served) -> None:
 def test_share_and_replay(page: Page) -> None:
     """The script of a game, played in the page, ends with the same picture."""
     page.play(4, "KeyW")
-    time.sleep(0.3)
-    last, count = page.picture("imagined"), page.frame
     page.click("#share")
     page.wait(lambda: page.driver.execute_script("return document.getElementById('dialog').open"))
+    last, count = page.picture("imagined"), page.frame  # nothing comes after the script
     script = page.driver.execute_script("return document.getElementById('script').value")
     assert script.startswith("toy-model~")
     page.click("#replay")

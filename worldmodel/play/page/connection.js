@@ -4,13 +4,16 @@ export class Connection {
   constructor(onMessage, onClose) {
     this.onMessage = onMessage;
     this.onClose = onClose;
+    this.taken = Promise.resolve(); // messages are taken one after the other, also while a picture is being decoded
     this.open();
   }
 
   open() {
     this.socket = new WebSocket(`ws://${location.host}${location.pathname}play`);
     this.socket.binaryType = "arraybuffer";
-    this.socket.onmessage = ({ data }) => this.onMessage(...unpack(data));
+    this.socket.onmessage = ({ data }) => {
+      this.taken = this.taken.then(() => this.onMessage(...unpack(data))).catch(console.error);
+    };
     this.socket.onclose = ({ reason }) => this.onClose(reason);
   }
 
