@@ -8,8 +8,6 @@ import math
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from .rollouts.files import is_printable
-
 Config = TypeVar("Config")
 
 MAX_PROCESSES = 256
@@ -81,6 +79,8 @@ def _fits(value: object, hint: Any) -> bool:
     if hint in {int, float}:
         return isinstance(value, (int, float) if hint is float else int) and not isinstance(value, bool)
     if hint is str:
+        from .rollouts.files import is_printable  # late: whoever only starts processes needs no NumPy
+
         return is_printable(value)
     return not isinstance(hint, type) or isinstance(value, hint)
 

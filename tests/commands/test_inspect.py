@@ -75,8 +75,9 @@ def test_checkpoint_is_described_without_torch(tmp_path: Path) -> None:
 def test_damaged_checkpoint_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A flipped bit in the weights, also of the tokenizer inside, is named, with exit code 1."""
     path = save_simulator(tmp_path / "m")
-    for folder in (path, path / "tokenizer"):
-        (file,) = folder.glob("*.safetensors")
+    files = sorted(path.rglob("*.safetensors"))
+    assert {file.parent for file in files} == {path, path / "tokenizer"}
+    for file in files:
         flip(file, -1)
         assert main(["inspect", str(path)]) == 1
         assert f"{file}: SHA-256 does not match config.json" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from PIL import Image
 from tests.worlds import record_toy
 from worldmodel.commands import main
 from worldmodel.rollouts import CollectConfig, Goal, collect
+from worldmodel.rollouts.manifest import SEAL_FILE
 
 
 def test_strip_and_video_are_written_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,7 +45,8 @@ def test_mistakes_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     file.write_bytes(file.read_bytes()[:100])
     assert main(["preview", str(tmp_path / "d")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
-    (tmp_path / "d" / "episodes.jsonl").unlink()
+    for name in ("episodes.jsonl", SEAL_FILE):
+        (tmp_path / "d" / name).unlink()
     assert main(["preview", str(tmp_path / "d")]) == 1
     assert "has no episodes yet" in capsys.readouterr().err
 

@@ -102,7 +102,9 @@ def test_a_proposal_goes_on_from_the_nearest_particle_or_from_none() -> None:
     found = associate(new, earlier)
     assert torch.equal(found.predicted[0, :2], others[:2, :3])
     assert found.predicted[0, 2:].isnan().all()
-    assert torch.equal(found.covariances[0], torch.stack([0.01 * unknown] * 2 + [unknown] * 2))
+    assert torch.equal(
+        found.covariances[0], torch.stack([0.01 * initial_covariance(view)] * 2 + [initial_covariance(view)] * 2)
+    )
     assert found.momenta[0, :, 0].tolist() == [0.0, 1.0, 0.0, 0.0]  # others have the likeliest's
     assert torch.equal(found.views, new.views)
 
