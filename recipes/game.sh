@@ -17,11 +17,11 @@ fi
 NAME=$1 ENV_ID=$2
 shift 2
 : "${TRAIN_FRAMES:=60000}" "${TEST_FRAMES:=12000}"
-: "${TOKENIZER_MINUTES:=10}" "${DYNAMICS_MINUTES:=40}" "${PROCESSES:=1}"
+: "${TOKENIZER_MINUTES:=8}" "${DYNAMICS_MINUTES:=60}" "${PROCESSES:=1}"
 : "${CLIPS:=40}"
 
 source recipes/steps.sh
 record "$@"
 train_tokenizer
-train_dynamics
+train_dynamics --set activity_weight=8 # most of a still scene is learnt at once: what moves counts more
 evaluate

@@ -37,8 +37,8 @@ train_decoder() { # The tokenizer's decoder alone: the codes stay what they are.
   TOKENIZER="$DIR/tokenizer-decoder"
 }
 
-train_dynamics() {
-  train train-dynamics "$DIR/dynamics" "$DYNAMICS_MINUTES" --tokenizer "$TOKENIZER"
+train_dynamics() { # OPTION...
+  train train-dynamics "$DIR/dynamics" "$DYNAMICS_MINUTES" --tokenizer "$TOKENIZER" "$@"
 }
 
 evaluate() {

@@ -81,7 +81,10 @@ def test_a_game_is_made_by_the_shipped_defaults(stubs: Path, tmp_path: Path) -> 
     commands = called(done)
     for words in commands:
         check(words)
-    assert [words[words.index("--set") + 1] for words in commands if "--set" in words] == ["split=test"]
+    assert [words[words.index("--set") + 1] for words in commands if "--set" in words] == [
+        "split=test",
+        "activity_weight=8",
+    ]
     assert ["--policy" in words for words in commands] == [True, True, False, False, False]
 
 

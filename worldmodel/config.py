@@ -193,6 +193,7 @@ class DynamicsConfig:
     outcome_dim: int = 128  # of the reward and end heads
     max_context_noise: float = 0.1  # context codes replaced by random ones, rate uniform in 0..this
     action_dropout: float = 0.1  # clips trained without actions
+    activity_weight: float = 1.0  # in the loss, of codes near what changed between the last two frames; 1 is even
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "action_names", tuple(self.action_names))
@@ -200,7 +201,7 @@ class DynamicsConfig:
         require_positive(self, "frame_skip", "frames_per_second", "code_grid", "codebook_size", "code_dim", "patch")
         require_positive(self, "window", "context_dim", "context_layers", "decoder_dim", "decoder_layers", "chain_dim")
         require_positive(self, "code_pixels", "flow_hidden_dim", "flow_dim", "action_history")
-        require_positive(self, "head_dim", "expansion")
+        require_positive(self, "head_dim", "expansion", "activity_weight")
         require_positive(self, "outcome_dim", "end_weight")
         if list(self.rewards) != sorted(set(self.rewards)):
             raise ValueError(f"rewards must be different and ascending, got {self.rewards}")

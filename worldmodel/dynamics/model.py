@@ -15,6 +15,7 @@ from ..checkpoint import build, read
 from ..config import DynamicsConfig, from_dict
 from ..runtime import single_precision, use_bfloat16
 from ..types import Actions, ActionsBetween, Codes, FrameActions, FrameCodes
+from .activity import activity_weights
 from .cache import ContextCache
 from .context import ContextTransformer
 from .decoder import CodeDecoder
@@ -184,7 +185,9 @@ class Dynamics(nn.Module):
                 nothing.
         """
         past, noise_rates = codes[:, :-1] if past is None else past, None
-        config = self.config
+        config, weights = self.config, None
+        if self.config.activity_weight != 1:
+            weights = self.to_patches(activity_weights(past, config.activity_weight))
         if self.training:
             past, noise_rates = add_context_noise(
                 past, codebook_size=config.codebook_size, max_rate=config.max_context_noise, generator=generator
@@ -197,16 +200,20 @@ class Dynamics(nn.Module):
         logits = self._patch_logits(features.flatten(), patches.flatten(0, 1))
         if outcomes is not None:
             patches = patches.masked_fill(~outcomes.shown[..., None, None], IGNORED)
-        nll = _nats(logits, patches)
+        nats = _nats(logits, patches)
         shown = torch.arange(config.num_patches)
         if self.training:  # a sample of the patches teaches as well, and the logits of all are a tenth of a step
             shown = torch.randperm(config.num_patches, generator=generator)[: config.num_patches // AUXILIARY_SHARE]
         shown = shown.to(codes.device)
         auxiliary = self.decoder.head.auxiliary_logits(features.context[:, :, shown], features.flow[:, :, shown])
-        aux_nll = _nats(auxiliary, patches[:, :, shown])
+        aux_nats = _nats(auxiliary, patches[:, :, shown])
+        nll, aux_nll = _mean(nats, patches), _mean(aux_nats, patches[:, :, shown])
+        learned = nll + aux_nll
+        if weights is not None:
+            learned = _mean(weights * nats, patches) + _mean(weights[:, :, shown] * aux_nats, patches[:, :, shown])
         flow = self._flow_loss(displacement, codes, outcomes)
         outcome = self._outcome_loss(features.context, outcomes)
-        total = nll + aux_nll + FLOW_WEIGHT * flow + outcome
+        total = learned + FLOW_WEIGHT * flow + outcome
         return DynamicsLosses(total, nll.detach(), aux_nll.detach(), flow.detach(), outcome.detach())
 
     def _only_heads_learn(self) -> bool:
@@ -302,5 +309,10 @@ class Dynamics(nn.Module):
 
 
 def _nats(logits: Tensor, codes: Tensor) -> Tensor:
-    """Return the mean negative log-likelihood of codes under logits (... k)."""
-    return F.cross_entropy(logits.flatten(0, -2).float(), codes.flatten())
+    """Return the negative log-likelihood of each code (...) under logits (... k); 0 for one that is IGNORED."""
+    return F.cross_entropy(logits.flatten(0, -2).float(), codes.flatten(), reduction="none").view(codes.shape)
+
+
+def _mean(nats: Tensor, codes: Tensor) -> Tensor:
+    """Return the mean of nats (...) over the codes (...) that are not IGNORED."""
+    return nats.sum() / (codes != IGNORED).sum()
