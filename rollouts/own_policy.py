@@ -19,7 +19,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..envs import Game
-from ..envs.registry import load_module
 
 INSTALL = "pip install -e '.[rl]'"
 
@@ -53,6 +52,8 @@ class OwnPolicy:
 
     def __init__(self, name: str, action_names: Sequence[str], rng: np.random.Generator) -> None:
         place, _, member = name.rpartition(":")
+        from ..envs.registry import load_module  # late: it brings Gymnasium
+
         found = getattr(load_module(place, name), member, None)
         if not callable(found):
             raise ValueError(f"{place} has no function {member!r}")
