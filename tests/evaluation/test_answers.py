@@ -61,3 +61,12 @@ def test_answers_are_joined_and_looked_up() -> None:
     assert joined.series["s"].rows["x"].average == 3.5
     with pytest.raises(ValueError, match="is no number"):
         _ = joined.scalars["engine"].number
+
+
+def test_a_claim_of_numpy_values_is_written_as_json() -> None:
+    """What a comparison of NumPy numbers gives is a plain truth value in metrics.json."""
+    import numpy as np
+
+    claim = Claim(text="x", holds=np.float64(0.5) <= np.float64(1.0), figures={"x": np.float32(0.5)})
+    answer = Answer(claims=(claim,))
+    assert from_json(json.loads(json.dumps(to_json(answer)))) == answer

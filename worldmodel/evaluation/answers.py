@@ -94,6 +94,11 @@ class Claim:
     holds: bool
     figures: Mapping[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # NumPy's truth values and numbers are none of JSON's.
+        object.__setattr__(self, "holds", bool(self.holds))
+        object.__setattr__(self, "figures", {name: float(value) for name, value in self.figures.items()})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
