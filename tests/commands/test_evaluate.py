@@ -107,7 +107,7 @@ def test_a_part_that_cannot_be_asked(
         (["--set", "processes=-1"], 2, "processes must be 0 (automatic) to 256, got -1"),
         (["--set", "temperature=-1"], 1, "temperature"),
         (["--data", "nowhere"], 1, "nowhere"),
-        (["--checkpoint", "nowhere"], 1, "no dynamics checkpoint at nowhere"),
+        (["--checkpoint", "nowhere"], 1, "no checkpoint at nowhere"),
     ],
 )
 def test_bad_input_is_one_line(

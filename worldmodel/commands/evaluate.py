@@ -32,10 +32,10 @@ def parser(prog: str) -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--checkpoint",
-        metavar="DIR",
-        help="a dynamics checkpoint, or a tokenizer's alone (default: the one that ships)",
+        metavar="NAME|DIR",
+        help="a dynamics checkpoint, a tokenizer's alone, or a name of `worldmodel gallery` (default: the maze)",
     )
-    p.add_argument("--data", metavar="DIR", help="held-out episodes (default: the ones that ship with the package)")
+    p.add_argument("--data", metavar="DIR", help="held-out episodes (default: those that ship with it)")
     p.add_argument("--out", type=Path, default=Path("evaluated"), metavar="DIR", help="of the numbers and the page")
     p.add_argument("--only", metavar="QUESTION,...", help="ask only these questions, e.g. fidelity,control")
     p.add_argument("--clips", type=int, default=40, metavar="N", help="how many clips to draw at most")
@@ -59,10 +59,11 @@ def main(args: argparse.Namespace) -> int:
     from ..config import EvaluationConfig
 
     config = cli.override(EvaluationConfig(), args.set)
+    from .. import gallery
     from ..rollouts.lock import locked
     from ..simulator import PRETRAINED
 
-    checkpoint = Path(args.checkpoint or PRETRAINED)
+    checkpoint = gallery.resolve(args.checkpoint) if args.checkpoint else PRETRAINED
     questions = _questions(args.only, checkpoint)
     with locked(args.out):
         return _evaluate(args, config, checkpoint, questions)
@@ -110,6 +111,7 @@ def _questions(only: str | None, checkpoint: Path) -> list[str]:
 
 
 def _subject(args: argparse.Namespace, config: EvaluationConfig, checkpoint: Path) -> Subject | TokenizerSubject:
+    from .. import gallery
     from ..evaluation.harness import tokenizer_alone
     from ..evaluation.harness.subject import Subject, without_map
     from ..rollouts import EpisodeDataset
@@ -122,7 +124,8 @@ def _subject(args: argparse.Namespace, config: EvaluationConfig, checkpoint: Pat
         "quick": args.quick,
         "cache": args.out / "answers",
     }
-    data = args.data or PRETRAINED.parent / "episodes"
+    own = gallery.episodes(args.checkpoint) if args.checkpoint in gallery.names() else None
+    data = args.data or own or PRETRAINED.parent / "episodes"
     if tokenizer_alone.kind(checkpoint):
         tokenizer = tokenizer_alone.load(checkpoint)
         return tokenizer_alone.TokenizerSubject(tokenizer=tokenizer, dataset=EpisodeDataset(data), **how)
