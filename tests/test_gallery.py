@@ -44,3 +44,12 @@ def test_a_directory_or_a_name(tmp_path: Path) -> None:
     assert gallery.resolve("maze") == PRETRAINED
     with pytest.raises(ValueError, match="did you mean 'maze'"):
         gallery.resolve("maz")
+
+
+def test_a_folder_called_as_a_game_is_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name of the gallery wins over a folder without a checkpoint, and a checkpoint's folder over the name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "maze").mkdir()
+    assert gallery.resolve("maze") == PRETRAINED
+    save_simulator(tmp_path / "maze")
+    assert gallery.resolve("maze") == Path("maze")

@@ -43,7 +43,9 @@ def resolve(text: str) -> Path:
     Raises:
         ValueError: if it is neither.
     """
-    return Path(text) if Path(text).is_dir() else path(text)
+    place = Path(text)
+    is_name = text in names() and not (place / "config.json").exists()  # a folder may be called as a game is
+    return place if place.is_dir() and not is_name else path(text)
 
 
 def describe(name: str) -> str:
