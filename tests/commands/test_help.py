@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import subprocess
 import sys
 
@@ -93,3 +94,10 @@ def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean 'imagine'?" in error
     assert all(name in error for name in COMMANDS)
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_no_default_that_is_none(name: str) -> None:
+    """A flag without a default says what happens without it, not `None` or nothing."""
+    text = importlib.import_module(f"worldmodel.commands.{COMMANDS[name][0]}").parser(name).format_help()
+    assert not re.search(r"default:\s+(None)?\)", text)

@@ -18,7 +18,6 @@ def parser(prog: str) -> argparse.ArgumentParser:
         prog=prog,
         description="Write a dynamics checkpoint of any earlier layout in the present one, a file for each module.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("source", type=Path, metavar="IN", help="a dynamics checkpoint")
     p.add_argument("out", type=Path, metavar="OUT", help="where the new one goes")

@@ -26,17 +26,12 @@ from:     DIR  DIR:EPISODE  DIR/episode-000000.parquet  video.mp4  env:VizdoomMy
 """
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Default values in the help of each flag, the epilog as it stands."""
-
-
 def parser(prog: str) -> argparse.ArgumentParser:
     """Return the command's argument parser."""
     p = Parser(
         prog=prog,
         description="Imagine the future of a few real frames under your actions.",
         epilog=EPILOG,
-        formatter_class=_Help,
     )
     p.add_argument("--context", type=int, default=6, metavar="N", help="real frames to start from")
     p.add_argument("--steps", type=int, default=10, metavar="N", help="frames to imagine")
