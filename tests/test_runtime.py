@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -33,3 +36,24 @@ def test_the_environment_decides_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     before = torch.get_num_threads()
     assert choose_threads(lambda: pytest.fail("was measured")) == before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
+def test_freed_memory_is_used_again() -> None:
+    """Megabytes that are freed and allocated again and again cost no new pages from the system."""
+    code = """
+import resource, torch
+from worldmodel.runtime import keep_freed_memory
+def pages(rounds):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(rounds):
+        torch.ones(1 << 21)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+fresh = pages(20)
+keep_freed_memory()
+pages(2)
+print(fresh, pages(20))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    fresh, kept = map(int, run.stdout.split())
+    assert kept * 20 < fresh

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import INDEX
 from ..config import TrainingConfig, to_dict
-from ..runtime import default_device, limit_threads, use_bfloat16
+from ..runtime import default_device, keep_freed_memory, limit_threads, use_bfloat16
 from ..types import Report
 from .log import Log
 from .optimizer import averaged, make_optimizers, rate_factor, set_rate
@@ -101,6 +101,7 @@ def train(stage: Stage, config: TrainingConfig, out: Path, *, resume: bool = Fal
         Interrupted: on SIGINT or SIGTERM, after saving.
     """
     limit_threads()
+    keep_freed_memory()
     if not resume and has_state(out):
         raise ValueError(f"{out} already holds a training run; add --resume to continue it or choose another --out")
     resume = resume and _has_saved(out)
