@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.worlds import record_toy, tiny_simulator
-from worldmodel.evaluation.answers import Claim, Scalar, Table, from_json, to_json
+from worldmodel.evaluation.answers import Answer, Claim, Scalar, Table, from_json, to_json
 from worldmodel.evaluation.harness import oracle
 from worldmodel.evaluation.harness.oracle import Oracle
 from worldmodel.evaluation.harness.subject import Subject, copy_last
@@ -71,22 +71,32 @@ def test_claims_go_red(subject: Subject) -> None:
     recorded = result.tables["probe/recorded"]
     delta = {row: np.zeros((6, 4)) for row in ("model", "no_actions", "copy_last")}
     right = dict.fromkeys(("real", "reconstruction", "model"), np.full(20, 0.5))
-    moved = {**delta, "copy_last": np.ones((6, 4))}
-    assert failing(control._recorded_claims(moved, with_f1(recorded), right, 4)) == [
-        "without actions, and for the last frame held still, delta-PSNR is 0"
-    ]
-    blind = with_f1(recorded, real=Scalar(0.01, 0.0, 0.02))
-    assert failing(control._recorded_claims(delta, blind, right, 4)) == [
-        "the probe reads real frames no worse than chance"
+    assert not control._blind({**delta, "copy_last": np.ones((6, 4))}).holds
+    assert control._blind(delta).holds
+    assert failing(read_part(recorded, right).claims) == []
+    assert failing(read_part(recorded, {**right, "model": np.ones(20)}).claims) == [
+        "actions held: the probe reads real >= reconstruction >= model"
     ]
     good = {row: Choices(top1=np.full(9, value), top1_all_steps=np.full(9, value), ties=0, confusion=np.eye(4))
             for row, value in (("oracle", 1.0), ("no_actions", 0.25), ("copy_last", 0.25))}  # fmt: skip
-    assert failing(control._counterfactual_claims(0.25, good, right)) == []
-    assert failing(control._counterfactual_claims(0.25, good, {**right, "model": np.ones(20)})) == [
-        "actions held: the probe reads real >= reconstruction >= model"
-    ]
+    assert failing(control._counterfactual_claims(0.25, good)) == []
     bad = {**good, "oracle": good["copy_last"], "copy_last": good["oracle"]}
-    assert len(failing(control._counterfactual_claims(0.25, bad, right))) == 2
+    assert len(failing(control._counterfactual_claims(0.25, bad))) == 2
+
+
+def test_a_probe_that_cannot_read_the_game_says_nothing(subject: Subject) -> None:
+    """Where real frames are read no better than by chance, nothing is concluded from imagined ones, and it is said."""
+    recorded = measure(subject, lambda done, total: None).tables["probe/recorded"]
+    right = dict.fromkeys(("real", "reconstruction", "model"), np.full(20, 0.05))
+    part = read_part(recorded, right, real=Scalar(0.05, 0.01, 0.08))
+    assert not part.tables
+    assert not part.claims
+    reason = part.skipped["inverse dynamics, actions held"]
+    assert reason == "the probe does not learn to read this game's real frames: F1 0.05, chance 0.25"
+
+
+def read_part(table: Table, right: dict[str, np.ndarray], **changes: Scalar) -> Answer:
+    return control._probe_part("counterfactual", "actions held", (with_f1(table, **changes), right), 4)
 
 
 def test_without_an_engine_the_rest_is_asked(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +110,7 @@ def test_without_an_engine_the_rest_is_asked(subject: Subject, monkeypatch: pyte
     assert result.skipped == {"counterfactuals": "the real engine cannot be asked: no environment named 'lost'"}
     assert not result.pictures
     assert set(result.tables["probe/recorded"].rows) == {"real", "reconstruction", "model", "no_actions", "copy_last"}
-    assert len(result.claims) == 3
+    assert len(result.claims) == 2
 
 
 def with_f1(table: Table, **changes: Scalar) -> Table:

@@ -74,15 +74,15 @@ def measure(subject: Subject, report: Report) -> Answer:
     asked = Asked(subject=subject, probes=probes_for(subject, _share(report, "probe")), report=report)
     rng = np.random.default_rng(subject.seed)
     curves = {row: by_step(values, rng) for row, values in delta.items()}
-    recorded, right = _read(asked, clips, {**futures, "real": clips.frames[:, subject.context :][:, :STEPS]})
+    recorded = _read(asked, clips, {**futures, "real": clips.frames[:, subject.context :][:, :STEPS]})
     answer = Answer(
         scalars={"clips": Scalar(len(clips.frames))},
-        tables={"probe/recorded": recorded},
         series={"delta_psnr": Series("delta-PSNR, dB", tuple(range(1, STEPS + 1)), curves)},
         clips={f"delta_psnr/{row}": rounded(values) for row, values in delta.items()},
-        claims=tuple(_recorded_claims(delta, recorded, right, len(subject.dataset.info.action_names))),
+        claims=(_blind(delta),),
     )
-    return answer | _counterfactual(asked)
+    number = len(subject.dataset.info.action_names)
+    return answer | _probe_part("recorded", "recorded actions", recorded, number) | _counterfactual(asked)
 
 
 def delta_psnr(imaginer: Imaginer, clips: Clips, subject: Subject) -> tuple[np.ndarray, np.ndarray]:
@@ -135,7 +135,7 @@ def _counterfactual(asked: Asked) -> Answer:
         "shuffled_actions": with_shuffled_actions(made["model"], starts),
     }
     chosen = {"oracle": checked} | {row: choices(frames, starts) for row, frames in rows.items()}
-    read, right = _read_counterfactuals(asked, starts, made)
+    read = _read_counterfactuals(asked, starts, made)
     names = subject.dataset.info.action_names
     return Answer(
         scalars=_about(starts),
@@ -145,12 +145,11 @@ def _counterfactual(asked: Asked) -> Answer:
                 {row: found.cells(seed=subject.seed) for row, found in chosen.items()},
             ),
             "confusion": _confusion(chosen["model"], names),
-            "probe/counterfactual": read,
         },
         clips={f"top1/{row}": rounded(found.top1) for row, found in chosen.items() if row != "oracle"},
-        claims=tuple(_counterfactual_claims(starts.chance, chosen, right)),
+        claims=tuple(_counterfactual_claims(starts.chance, chosen)),
         pictures={"the same moment under every action": picture(starts, made["model"], names)},
-    )  # fmt: skip
+    ) | _probe_part("counterfactual", "actions held", read, len(names))  # fmt: skip
 
 
 def _about(starts: CounterfactualStarts) -> dict[str, Scalar]:
@@ -191,23 +190,29 @@ def _read_counterfactuals(asked: Asked, starts: CounterfactualStarts, made: Mapp
     return table, shares_right(labels, given)
 
 
-def _recorded_claims(
-    delta: Mapping[str, np.ndarray], read: Table, right: Mapping[str, np.ndarray], number: int
-) -> Iterator[Claim]:
-    """Yield what holds whatever the model is worth, under recorded actions."""
+def _blind(delta: Mapping[str, np.ndarray]) -> Claim:
+    """Claim that what takes no actions is none the worse under random ones."""
     blind = {row: float(np.abs(delta[row]).max()) for row in ("no_actions", "copy_last")}
     text = "without actions, and for the last frame held still, delta-PSNR is 0"
-    yield Claim(text=text, holds=not any(blind.values()), figures=blind)
-    f1 = read.column("f1")
-    chance = {"real": f1["real"].number, "chance": 1 / number}
-    holds = number == 1 or (f1["real"].high or 0) > 1 / number
-    yield Claim(text="the probe reads real frames no worse than chance", holds=holds, figures=chance)
-    yield _read_in_order("recorded actions", right)
+    return Claim(text=text, holds=not any(blind.values()), figures=blind)
 
 
-def _counterfactual_claims(
-    chance: float, chosen: Mapping[str, Choices], right: Mapping[str, np.ndarray]
-) -> Iterator[Claim]:
+def _probe_part(name: str, what: str, read: Read, number: int) -> Answer:
+    """Return what the probe read, and the claim that it reads no row clearly better than the one before it.
+
+    A probe that does not read the real frames of a game says nothing of imagined ones: then it is said so.
+    """
+    (table, right), chance = read, 1 / number
+    real = table.column("f1")["real"]
+    if number > 1 and (real.high or real.number) <= chance:
+        reason = f"the probe does not learn to read this game's real frames: F1 {real.number:.2f}, chance {chance:.2f}"
+        return Answer(skipped={f"inverse dynamics, {what}": reason})
+    rows = ("real", "reconstruction", "model")
+    claim = in_order(f"{what}: the probe reads {' >= '.join(rows)}", {row: right[row] for row in rows})
+    return Answer(tables={f"probe/{name}": table}, claims=(claim,))
+
+
+def _counterfactual_claims(chance: float, chosen: Mapping[str, Choices]) -> Iterator[Claim]:
     """Yield what holds whatever the model is worth, under every action."""
     found = float(chosen["oracle"].top1.mean())
     text = "the engine replayed a second time finds every action"
@@ -217,13 +222,6 @@ def _counterfactual_claims(
         text = f"counterfactuals: {row} is not clearly above chance"
         figures = {row: top1, "chance": chance, "slack": slack}
         yield Claim(text=text, holds=top1 <= chance + slack + ROUNDING, figures=figures)
-    yield _read_in_order("actions held", right)
-
-
-def _read_in_order(what: str, right: Mapping[str, np.ndarray]) -> Claim:
-    """Claim that the probe reads no row clearly better than the one before it."""
-    rows = ("real", "reconstruction", "model")
-    return in_order(f"{what}: the probe reads {' >= '.join(rows)}", {row: right[row] for row in rows})
 
 
 def _slack(values: np.ndarray) -> float:
