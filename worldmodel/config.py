@@ -260,7 +260,7 @@ class TrainingConfig:
     train_map: bool = False  # further, where the checkpoint that a run starts from has one already
     map_steps: int = 100_000  # at most, for the same; never more than `steps`
     expectation_dropout: float = 0.5  # clips trained without an expectation, as if there were no map
-    self_rollouts: float = 0.5  # clips whose last past frames the model samples itself
+    self_rollouts: float = 0.5  # clips whose last past frames the model samples itself, where it has a learned map
     flow_steps: int = 1200  # at most, to fit optical flow and motion model before the first step; fewer for few minutes
     compile: bool = False  # torch.compile: a minute at the start, about 1.3 times the speed afterwards
     log_every_steps: int = 20

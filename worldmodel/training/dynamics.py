@@ -34,7 +34,6 @@ from .state import has_state
 from .tokenizer import save_tokenizer
 
 MAX_ROLLOUT = 6  # frames of a self-rollout
-SELF_ROLLOUTS_FROM = 0.3  # the share of a run after which there are any: before, a model's own frames teach little
 HELD_OUT_CLIPS = 24
 HELD_OUT_AT_ONCE = 4
 SHEET_CONTEXT, SHEET_CLIPS = 4, 3
@@ -142,20 +141,17 @@ class DynamicsStage:
         places = self.clips.training.draw(rng, self.batch)
         codes, actions = (part.to(self.model.device) for part in self.clips.read(places))
         past, expectation = codes[:, :-1], None
-        num_real = self._num_real(past.shape[1], rng, progress)
         if self.map_run is not None:
+            num_real = None
+            if rng.random() < self.training.self_rollouts:
+                num_real = max(1, past.shape[1] - int(rng.integers(1, MAX_ROLLOUT + 1)))
             expectation = self._expectation(self.map_run, places, past, actions, num_real, generator)
-        if num_real is not None:
-            past = self.self_rollout(past, actions, num_real, expectation, generator)
+            if num_real is not None:
+                past = self.self_rollout(past, actions, num_real, expectation, generator)
         outcomes = self.outcomes.read(places).to(self.model.device) if self.outcomes else None
         losses = model(codes, actions, past=past, expectation=expectation, generator=generator, outcomes=outcomes)
         parts = {"total": losses.total, "nats": losses.nll, "aux_nats": losses.aux_nll, "flow": losses.flow}
         return parts | ({"outcome": losses.outcome} if outcomes else {})
-
-    def _num_real(self, frames: int, rng: np.random.Generator, progress: float) -> int | None:
-        """Return how many of a past's frames stay real, or None: all, and nothing is sampled."""
-        sampled = rng.random() < self.training.self_rollouts and progress >= SELF_ROLLOUTS_FROM
-        return max(1, frames - int(rng.integers(1, MAX_ROLLOUT + 1))) if sampled else None
 
     def _expectation(
         self,
@@ -181,17 +177,17 @@ class DynamicsStage:
 
     @torch.no_grad()
     def self_rollout(
-        self, past: Codes, actions: Actions, num_real: int, expectation: Expectation | None, generator: torch.Generator
+        self, past: Codes, actions: Actions, num_real: int, expectation: Expectation, generator: torch.Generator
     ) -> Codes:
         """Return `past` (b t h w) in which only the first `num_real` frames are real: the model samples the others.
 
-        Scheduled sampling (Bengio et al. 2015). In imagination the model's own frames drift: from real pasts alone it
-        would never learn to find its way back to the game, nor to rely on an expectation that does not drift.
+        Scheduled sampling (Bengio et al. 2015). In imagination the model's own frames drift, while the learned map goes
+        on from the last real one: from real pasts alone the dynamics would never learn to rely on the expectation.
         """
         config, cache, sampler = self.model.config, self.model.new_cache(), make_sampler(self.model)
         frames = list(past[:, :num_real].unbind(1))
         for t in range(past.shape[1] - 1):
-            here = None if expectation is None else Expectation(*(part[:, t] for part in expectation))
+            here = Expectation(*(part[:, t] for part in expectation))
             features = self.model.observe(frames[t], actions[:, t], cache, here)
             if t + 1 >= num_real:
                 shape = (len(past), config.num_patches, config.codes_per_patch, config.codebook_size)
