@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load
 
 from tests.worlds import save_simulator
-from worldmodel.checkpoint import read
+from worldmodel.checkpoint import read, write
 from worldmodel.commands import main
 from worldmodel.convert import convert
 from worldmodel.simulator import Simulator
@@ -52,6 +54,33 @@ def test_modules_are_halved_by_name(tmp_path: Path) -> None:
     changed = {name.rpartition("-")[0] for name in before.keys() ^ after.keys()}
     assert changed == {"context", "learned_map/recognition"}
     assert imagined(tmp_path / "b").shape == (3, 1, 8, 8)
+
+
+def test_modules_are_stored_in_eight_bits_by_name(tmp_path: Path) -> None:
+    """The file holds eight bits, who reads it gets single precision; what decides a motion stays exact."""
+    save_simulator(tmp_path / "a", has_map=True)
+    int8 = "context.,learned_map.field"
+    assert main(["convert", str(tmp_path / "a"), str(tmp_path / "b"), "--half", "context.", "--int8", int8]) == 0
+    stored = {name: load(data) for name, data in files(tmp_path / "b").items()}
+    context = next(tensors for name, tensors in stored.items() if name.startswith("context"))
+    assert context["context.embed.weight"].dtype == torch.int8
+    assert context["context.flow.camera"].dtype == context["context.embed.bias"].dtype == torch.float32
+    before, after = (read(tmp_path / name, kind="dynamics").tensors for name in "ab")
+    assert before.keys() == after.keys()
+    assert after["context.embed.weight"].dtype == torch.float32
+    assert torch.allclose(before["context.embed.weight"], after["context.embed.weight"], atol=0.01)
+    assert torch.equal(before["decoder.features.weight"], after["decoder.features.weight"])
+    assert imagined(tmp_path / "b").shape == (3, 1, 8, 8)
+
+
+def test_weights_in_eight_bits_without_their_scales_are_refused(tmp_path: Path) -> None:
+    """Whole numbers are never taken for the weights themselves."""
+    save_simulator(tmp_path / "a", has_map=False)
+    checkpoint = read(tmp_path / "a", kind="dynamics")
+    whole = {"decoder.features.weight": checkpoint.tensors["decoder.features.weight"].to(torch.int8)}
+    write(tmp_path / "a", dataclasses.replace(checkpoint, tensors=checkpoint.tensors | whole))
+    with pytest.raises(ValueError, match=r"decoder.features.weight is not int8 with one scale a row"):
+        read(tmp_path / "a", kind="dynamics")
 
 
 def test_a_halved_tokenizer_still_belongs_to_its_dynamics(tmp_path: Path) -> None:

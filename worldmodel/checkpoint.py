@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from . import upgrade
 from .index import FILE as INDEX
 from .index import SCHEMA, SHARD_NAME, has_part, home, read_index, write_index
+from .quantization import dequantized
 from .rollouts.files import read_regular
 from .rollouts.manifest import write_atomically
 
@@ -115,6 +116,10 @@ def read(directory: str | os.PathLike[str], *, kind: str) -> Checkpoint:
     tensors: dict[str, Tensor] = {}
     for name, digest in index["files"].items():
         tensors |= _read_shard(where / name, digest)
+    try:
+        tensors = dequantized(tensors)
+    except ValueError as error:
+        raise ValueError(f"{where}: the weights do not fit together: {error}") from None
     if index["schema"] == upgrade.SCHEMA:
         tensors = upgrade.upgraded_weights(kind, tensors)
     return Checkpoint(kind=kind, config=index["config"], metrics=index["metrics"], tensors=tensors)

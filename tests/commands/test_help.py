@@ -25,7 +25,7 @@ FLAGS = {
     "evaluate": "--checkpoint --clips --data --only --out --quick --seed --set",
     "compare": "",
     "inspect": "",
-    "convert": "--half",
+    "convert": "--half --int8",
     "preview": "--episodes --frames --out",
     "train-agent": "--checkpoint --data --out --resume --seed --set --steps --world",
     "test-agent": "--episodes --json --seed",

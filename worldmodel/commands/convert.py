@@ -27,6 +27,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
         metavar="NAMES",
         help="store matrices whose names begin with one of these, separated by commas, in half precision",
     )
+    p.add_argument("--int8", default="", metavar="NAMES", help="the same in eight bits, with one scale a row")
     return p
 
 
@@ -36,7 +37,8 @@ def main(args: argparse.Namespace) -> None:
     from ..rollouts.lock import locked
 
     with locked(args.out):
-        convert(args.source, args.out, half=[name for name in args.half.split(",") if name])
+        half, int8 = ([name for name in names.split(",") if name] for names in (args.half, args.int8))
+        convert(args.source, args.out, half=half, int8=int8)
     files = sorted(file for file in args.out.rglob("*.safetensors"))
     for file in files:
         print(f"{file.stat().st_size / 2**20:8.2f} MiB  {plain(file.relative_to(args.out))}")
