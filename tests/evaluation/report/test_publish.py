@@ -77,17 +77,21 @@ def test_a_file_is_rewritten(tmp_path: Path, shipped: publish.Metrics) -> None:
 
 
 def test_the_gallery_has_a_row_for_each_game(tmp_path: Path, shipped: publish.Metrics) -> None:
-    """Every checkpoint with a metrics.json of its own is a row; what was not asked of it is a dash."""
-    for name in ("pong", "maze"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "metrics.json").write_text(json.dumps(shipped))
+    """Every checkpoint is a row, once more without its map; what was not asked is a dash, a missed bar bold."""
+    game = json.loads(json.dumps(shipped))
+    game["checkpoint"]["map"] = False
+    game["answers"]["changes"]["series"]["error_ratio"]["rows"]["model"]["mean"][9] = 0.51
+    (tmp_path / "pong").mkdir()
+    (tmp_path / "pong" / "metrics.json").write_text(json.dumps(game))
     games = publish.read_games(tmp_path)
     del games["pong"]["answers"]["control"]  # type: ignore[attr-defined]
     text = publish.publish("<!-- results:begin gallery -->\n<!-- results:end -->\n", shipped, games)
-    header, _, maze, pong = (line for line in text.splitlines() if line.startswith("|"))
-    assert header.split("|")[1].strip() == "game"
-    assert maze.startswith(f"| maze (`{shipped['data']['env']}`) |")
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    header, _, maze, without, pong = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+    assert [row[0].split(" (")[0] for row in (header, maze, without, pong)] == [
+        "game", "maze", "maze without map", "pong",
+    ]  # fmt: skip
     psnr = shipped["answers"]["fidelity"]["series"]["10/psnr"]["rows"]
-    assert f"| {psnr['reconstruction']['mean'][9]:.1f} | {psnr['model']['mean'][9]:.1f} |" in maze
-    cells = [cell.strip() for cell in pong.split("|")]
-    assert cells.count("–") == 1 + [cell.strip() for cell in maze.split("|")].count("–")
+    assert maze[1:3] == [f"{psnr[row]['mean'][9]:.1f}" for row in ("reconstruction", "model")]
+    assert without[2] == f"{psnr['without_map']['mean'][9]:.1f}"
+    assert pong[4:6] == ["**51%**", "–"]

@@ -2,7 +2,7 @@
 
 A file says where with `<!-- results:begin NAME -->` and `<!-- results:end -->`; what stands between is replaced. The
 names are those of BLOCKS, the numbers those that ship with the package. `<!-- results:begin gallery -->` is a row for
-each checkpoint that ships with a metrics.json of its own.
+each checkpoint that ships; what misses its bar is bold.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...gallery import DEFAULT
 from ..answers import Answer, Claim
 from .bars import bars
 from .comparison import answers_of
@@ -28,6 +29,9 @@ MARKED = re.compile(r"(<!-- results:begin (\w+) -->\n).*?(<!-- results:end -->)"
 
 Metrics = Mapping[str, Any]
 Answers = Mapping[str, Answer]
+Reading = Callable[
+    [Answers, str], tuple[str, bool]
+]  # of the answers and a row of theirs: the text, and whether the bar is met
 
 
 def fidelity(metrics: Metrics) -> str:
@@ -154,49 +158,65 @@ def _claim(claim: Claim) -> str:
 
 
 def gallery(all_metrics: Mapping[str, Metrics]) -> str:
-    """Return a row for each game: {name of its checkpoint: content of its metrics.json}."""
-    return markdown(list(GALLERY), [_game(name, metrics) for name, metrics in all_metrics.items()])
+    """Return a row for each game: {name of its checkpoint: content of its metrics.json}, and each without its map."""
+    rows = []
+    for name, metrics in all_metrics.items():
+        rows.append(_game(name, metrics, "model"))
+        if metrics["checkpoint"]["map"]:
+            rows.append(_game(f"{name} without map", metrics, "without_map"))
+    return markdown(["game", *GALLERY, "size, MB"], rows)
 
 
-def _game(name: str, metrics: Metrics) -> list[str]:
-    answers, found = answers_of(metrics), [name]
-    for column, read in GALLERY.items():
-        if column == "game":
-            found[0] = f"{name} (`{metrics['data']['env']}`)"
-            continue
+def _game(name: str, metrics: Metrics, row: str) -> list[str]:
+    answers, found = answers_of(metrics), [f"{name} (`{metrics['data']['env']}`)"]
+    for read in GALLERY.values():
         try:
-            found.append(read(metrics, answers))
+            text, met = read(answers, row)
         except (KeyError, IndexError):  # a question that was not asked, or was skipped
-            found.append("–")
-    return found
+            text, met = "–", True
+        found.append(text if met else f"**{text}**")
+    return [*found, f"{metrics['checkpoint']['bytes'] / 1e6:.1f}"]
 
 
-def _at_last(row: str) -> Callable[[Metrics, Answers], str]:
-    def read(metrics: Metrics, answers: Answers) -> str:
-        return f"{answers['fidelity'].series[f'{LAST}/psnr'].rows[row].mean[LAST - 1]:.1f}"
+def _psnr_at_last(row: str) -> Reading:
+    def read(answers: Answers, model: str) -> tuple[str, bool]:
+        return f"{answers['fidelity'].series[f'{LAST}/psnr'].rows[row or model].mean[LAST - 1]:.1f}", True
 
     return read
 
 
-def _top1(metrics: Metrics, answers: Answers) -> str:
-    top1 = answers["control"].tables["counterfactuals"]["model", "top1"].number
-    return f"{top1:.0%} (chance {answers['control'].scalars['chance'].number:.0%})"
+def _changed_pixels(answers: Answers, model: str) -> tuple[str, bool]:
+    ratio = answers["changes"].series["error_ratio"].rows[model].mean[LAST - 1]
+    return f"{ratio:.0%}", ratio <= BAR_CHANGED
 
 
-GALLERY: dict[str, Callable[[Metrics, Answers], str]] = {
-    "game": lambda metrics, answers: metrics["data"]["env"],
-    "ceiling, dB": _at_last("reconstruction"),
-    f"model at step {LAST}, dB": _at_last("model"),
-    "copy-last, dB": _at_last("copy_last"),
-    "error on changed pixels, of copy-last's": lambda metrics, answers: (
-        f"{answers['changes'].series['error_ratio'].rows['model'].mean[LAST - 1]:.0%}"
-    ),
-    "top-1": _top1,
-    "frames/s": lambda metrics, answers: number(
-        answers["speed"].tables["frames_per_second"]["batch_1", "median"].number
-    ),
-    "parameters, millions": lambda metrics, answers: f"{sum(metrics['checkpoint']['parameters'].values()) / 1e6:.1f}",
-    "size, MB": lambda metrics, answers: f"{metrics['checkpoint']['bytes'] / 1e6:.1f}",
+def _top1(answers: Answers, model: str) -> tuple[str, bool]:
+    top1 = answers["control"].tables["counterfactuals"][model, "top1"].number
+    return f"{top1:.0%} (chance {answers['control'].scalars['chance'].number:.0%})", top1 >= BAR_TOP1
+
+
+def _objects(answers: Answers, model: str) -> tuple[str, bool]:
+    found = answers["objects"].scalars["found"].number
+    return f"{found:.1%}", found >= BAR_OBJECTS
+
+
+def _frame_rate(answers: Answers, model: str) -> tuple[str, bool]:
+    if model != "model":  # only the whole checkpoint's speed is measured
+        raise KeyError(model)
+    speed = answers["speed"]
+    rate, real_time = speed.tables["frames_per_second"]["batch_1", "median"].number, speed.scalars["real_time"].number
+    return f"{number(rate)} ({number(real_time)})", rate >= real_time
+
+
+BAR_CHANGED, BAR_TOP1, BAR_OBJECTS = 0.5, 0.9, 0.99
+GALLERY: dict[str, Reading] = {
+    "ceiling, dB": _psnr_at_last("reconstruction"),
+    f"model at step {LAST}, dB": _psnr_at_last(""),
+    "copy-last, dB": _psnr_at_last("copy_last"),
+    f"error on changed pixels, of copy-last's (at most {BAR_CHANGED:.0%})": _changed_pixels,
+    f"top-1 (at least {BAR_TOP1:.0%})": _top1,
+    f"small objects kept (at least {BAR_OBJECTS:.0%})": _objects,
+    "frames/s (real time)": _frame_rate,
 }
 
 BLOCKS: dict[str, Callable[[Metrics], str]] = {
@@ -219,7 +239,7 @@ def publish(text: str, metrics: Metrics, games: Mapping[str, Metrics]) -> str:
     def block(found: re.Match[str]) -> str:
         if found[2] not in EVERY_BLOCK:
             raise ValueError(f"no block of results named {found[2]!r}; blocks: {', '.join(EVERY_BLOCK)}")
-        content = gallery(games) if found[2] == "gallery" else BLOCKS[found[2]](metrics)
+        content = gallery({DEFAULT: metrics, **games}) if found[2] == "gallery" else BLOCKS[found[2]](metrics)
         return f"{found[1]}\n{content}\n{found[3]}"
 
     return MARKED.sub(block, text)
