@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from worldmodel.action_script import parse
-from worldmodel.imagination import EPISODES, decibels
+from worldmodel.imagination.action_script import parse
+from worldmodel.imagination.sources import Source, load_context
+from worldmodel.imagination.videos import EPISODES, decibels
 from worldmodel.play.library import NUM_CONTEXT, Library
 from worldmodel.play.recording import draw
 from worldmodel.play.session import Session, Start
-from worldmodel.sources import Source, load_context
 
 OUT = Path(__file__).with_name("play.webp")
 START = "6@38"

@@ -126,7 +126,7 @@ class ImaginedAgentPolicy:
 @functools.lru_cache(maxsize=1)
 def _load_imagined_agent(file: str) -> Any:
     # The agent needs torch, which nothing of this package does: it is found by its name, once it is asked for.
-    return importlib.import_module("worldmodel.agents").load(file)
+    return importlib.import_module("worldmodel.environment.agents").load(file)
 
 
 def _load_agent(file: str) -> Any:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.models import ACTION_NAMES, OUTSIDE, expecting, tiny_dynamics, tiny_tokenizer
-from worldmodel.checkpoint import Checkpoint, write
+from worldmodel.checkpoints.checkpoint import Checkpoint, write
 from worldmodel.config import to_dict
 from worldmodel.dynamics.features import Features
 from worldmodel.learned_map import map as map_module

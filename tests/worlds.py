@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.models import tiny_dynamics, tiny_map, tiny_tokenizer
-from worldmodel.checkpoint import Checkpoint, write
+from worldmodel.checkpoints.checkpoint import Checkpoint, write
 from worldmodel.config import to_dict
 from worldmodel.learned_map.map import LearnedMap
 from worldmodel.rollouts import CollectConfig, Goal, collect

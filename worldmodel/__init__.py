@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .dynamics.model import Dynamics
     from .envs import make_env
-    from .imagination import imagine_videos
+    from .imagination.videos import imagine_videos
     from .rollouts import CollectConfig, Episode, EpisodeDataset, collect
     from .simulator import Imagined, Simulator
     from .tokenizer.model import Tokenizer
-    from .video import VideoWriter, read_video, write_video
+    from .video.mp4 import VideoWriter, read_video, write_video
 
 __all__ = [
     "CollectConfig",
@@ -40,17 +40,17 @@ _HOMES = {
     "Imagined": ".simulator",
     "Simulator": ".simulator",
     "Tokenizer": ".tokenizer.model",
-    "VideoWriter": ".video",
+    "VideoWriter": ".video.mp4",
     "collect": ".rollouts",
-    "imagine_videos": ".imagination",
+    "imagine_videos": ".imagination.videos",
     "make_env": ".envs",
-    "read_video": ".video",
-    "write_video": ".video",
+    "read_video": ".video.mp4",
+    "write_video": ".video.mp4",
 }
 
 
 if "gymnasium" in sys.modules:  # who imports it wants the id; nobody else waits for it
-    from .registration import register
+    from .environment import register
 
     register()
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checkpoint import has_part, read_index
+from .checkpoints.checkpoint import has_part, read_index
 from .dynamics.expectation import Expectation, ExpectationModel
 from .dynamics.features import Features
 from .dynamics.model import Dynamics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worldmodel import gallery
+from worldmodel.checkpoints import gallery
 from worldmodel.commands import main
 
 

@@ -12,8 +12,8 @@ import av
 import pytest
 
 from tests.worlds import record_toy, save_simulator
+from worldmodel.checkpoints.index import read_index, write_index
 from worldmodel.commands import main
-from worldmodel.index import read_index, write_index
 from worldmodel.rollouts.lock import locked
 
 

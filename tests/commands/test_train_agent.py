@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("stable_baselines3")
 
 from tests.worlds import record_toy, save_simulator, tiny_outcome_simulator
-from worldmodel.checkpoint import Checkpoint, write
+from worldmodel.checkpoints.checkpoint import Checkpoint, write
 from worldmodel.commands import main
 from worldmodel.config import to_dict
 from worldmodel.training.tokenizer import save_tokenizer

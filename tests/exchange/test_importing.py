@@ -13,7 +13,7 @@ from PIL import Image
 from tests.worlds import record_toy
 from worldmodel.commands import main
 from worldmodel.rollouts import EpisodeDataset
-from worldmodel.video import write_video
+from worldmodel.video.mp4 import write_video
 
 FRAMES = np.stack([np.full((24, 32, 3), 40 * number, np.uint8) for number in range(6)])
 ACTIONS = ["left", "right", "left+jump", "noop", "left"]

@@ -24,9 +24,9 @@ import torch
 
 from tests.training.test_loop import CONFIG, Line
 from tests.worlds import record_toy, save_simulator
-from worldmodel.checkpoint import Checkpoint, read, write
+from worldmodel.checkpoints.checkpoint import Checkpoint, read, write
+from worldmodel.checkpoints.index import read_index, write_index
 from worldmodel.commands import main
-from worldmodel.index import read_index, write_index
 from worldmodel.rollouts import EpisodeDataset
 from worldmodel.rollouts.manifest import EPISODES_FILE, append_record, write_info
 from worldmodel.training.loop import DivergedError, train
@@ -122,7 +122,7 @@ def any_number_of_workers(work: Path, times: int, rng: random.Random) -> Outcome
 
 SAVER = """
 import sys, torch
-from worldmodel.checkpoint import Checkpoint, write
+from worldmodel.checkpoints.checkpoint import Checkpoint, write
 number = 0
 while True:
     number += 1
@@ -323,7 +323,7 @@ def bad_command_lines_get_one_error(work: Path, times: int, rng: random.Random) 
 
 FILMER = """
 import sys, numpy as np
-from worldmodel.video import VideoWriter
+from worldmodel.video.mp4 import VideoWriter
 rng = np.random.default_rng(0)
 with VideoWriter(sys.argv[1], frames_per_second=8) as video:
     while True:

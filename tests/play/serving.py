@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.models import tiny_dynamics, tiny_tokenizer
 from tests.worlds import record_toy
-from worldmodel.checkpoint import Checkpoint, write
+from worldmodel.checkpoints.checkpoint import Checkpoint, write
 from worldmodel.config import to_dict
 from worldmodel.play.library import Library
 from worldmodel.play.server import listen, make_app, make_server, new_token

@@ -17,7 +17,7 @@ from worldmodel.play.client import Client
 from worldmodel.play.library import Library
 from worldmodel.play.real import RealGame
 from worldmodel.rollouts import EpisodeDataset
-from worldmodel.video import read_video
+from worldmodel.video.mp4 import read_video
 
 
 @pytest.fixture

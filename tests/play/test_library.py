@@ -9,7 +9,7 @@ import pytest
 
 from tests.play.serving import save_model
 from tests.worlds import record_toy
-from worldmodel import gallery
+from worldmodel.checkpoints import gallery
 from worldmodel.play.library import LIVE, LIVE_SEEDS, Library
 from worldmodel.play.real import RealGame
 from worldmodel.rollouts import EpisodeDataset

@@ -10,10 +10,10 @@ import pytest
 
 from tests.models import ACTION_NAMES as NAMES
 from worldmodel.envs import Game, GameDiedError, Step
+from worldmodel.imagination.sources import Context
+from worldmodel.imagination.truth import open_game, real_futures
 from worldmodel.play.library import Library
 from worldmodel.play.real import RealGame
-from worldmodel.sources import Context
-from worldmodel.truth import open_game, real_futures
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from tests.models import tiny_tokenizer, tiny_vae
-from worldmodel.checkpoint import Checkpoint, write
+from worldmodel.checkpoints.checkpoint import Checkpoint, write
 from worldmodel.config import TokenizerConfig, VAEConfig, from_dict, to_dict
 from worldmodel.tokenizer.model import Tokenizer
 from worldmodel.tokenizer.vae import VAE, Posterior, active

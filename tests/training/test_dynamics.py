@@ -12,7 +12,7 @@ import torch
 
 from tests.models import enclose
 from tests.worlds import record_toy
-from worldmodel.checkpoint import read
+from worldmodel.checkpoints.checkpoint import read
 from worldmodel.config import DynamicsConfig, TokenizerConfig, TrainingConfig
 from worldmodel.dynamics.expectation import Expectation
 from worldmodel.learned_map.config import LearnedMapConfig

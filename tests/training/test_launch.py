@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.worlds import record_toy
-from worldmodel.checkpoint import read
+from worldmodel.checkpoints.checkpoint import read
 from worldmodel.training import launch
 
 ROOT = Path(__file__).parent.parent.parent

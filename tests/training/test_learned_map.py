@@ -15,7 +15,7 @@ from tests.models import tiny_map
 from tests.room import ROOM, record_room
 from tests.training.test_dynamics import make_stage, train_tokenizer
 from tests.worlds import record_toy
-from worldmodel.checkpoint import read
+from worldmodel.checkpoints.checkpoint import read
 from worldmodel.config import TrainingConfig
 from worldmodel.learned_map.map import LearnedMap
 from worldmodel.rollouts import EpisodeDataset

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from tests.training.data import tiny_tokenizer_stage, tiny_vae_stage
 from tests.worlds import record_toy
-from worldmodel.checkpoint import read
+from worldmodel.checkpoints.checkpoint import read
+from worldmodel.checkpoints.index import read_index, write_index
 from worldmodel.config import TrainingConfig
-from worldmodel.index import read_index, write_index
 from worldmodel.training.loop import DivergedError, Interrupted, train
 from worldmodel.training.tokenizer import TokenizerStage, VAEStage
 from worldmodel.types import Report

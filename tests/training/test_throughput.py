@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from tests.models import tiny_dynamics, tiny_tokenizer
+from worldmodel.benchmark.roofline import count_flops
 from worldmodel.config import TrainingConfig
 from worldmodel.dynamics.model import Dynamics
-from worldmodel.roofline import count_flops
 from worldmodel.tokenizer.model import Tokenizer
 from worldmodel.training import throughput
 

@@ -12,7 +12,7 @@ import torch
 
 from tests.training.data import tiny_tokenizer_stage, tiny_vae_stage
 from tests.worlds import record_toy
-from worldmodel.checkpoint import read
+from worldmodel.checkpoints.checkpoint import read
 from worldmodel.config import TokenizerConfig, TrainingConfig, VAEConfig
 from worldmodel.rollouts import EpisodeDataset
 from worldmodel.tokenizer.vae import active

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from .benchmark import Measurement
 
 if TYPE_CHECKING:
+    from ..benchmark.speed import Clock
+    from ..imagination.sources import Context
     from ..simulator import Simulator
-    from ..sources import Context
-    from ..speed import Clock
 
 LONG = 4  # a long run has so many times the steps of the others
 POLL_SECONDS = 0.005
@@ -59,12 +59,12 @@ def measure(args: argparse.Namespace) -> Measurement:
         raise ValueError(f"--steps must be at least 4 and --starts 0 or more, got {args.steps} and {args.starts}")
     import torch
 
-    from .. import speed
-    from ..imagination import DEFAULT_SOURCE
-    from ..roofline import Ceilings
+    from ..benchmark import speed
+    from ..benchmark.roofline import Ceilings
+    from ..imagination.sources import Source, load_context
+    from ..imagination.videos import DEFAULT_SOURCE
     from ..runtime import choose_threads
     from ..simulator import PRETRAINED, Simulator
-    from ..sources import Source, load_context
 
     simulator = Simulator.from_pretrained(args.checkpoint or PRETRAINED, engine=args.engine)
     source = Source.parse(args.source or DEFAULT_SOURCE)
@@ -109,9 +109,9 @@ def _runs(
     simulator: Simulator, context: Context, args: argparse.Namespace
 ) -> tuple[dict[str, list[float]], list[Clock], float]:
     """Return frames/s of every run of every batch, the clocks of the single video's, and its video's ms a frame."""
-    from ..imagined_games import batch_engine
+    from ..benchmark.speed import imagine_codes, imagine_steps, video_seconds
+    from ..environment.imagined_games import batch_engine
     from ..simulator import Simulator
-    from ..speed import imagine_codes, imagine_steps, video_seconds
 
     games = None
     if args.observation == "codes":

@@ -42,7 +42,7 @@ def measure(args: argparse.Namespace) -> Measurement:
         raise ValueError(f"--steps must be at least 1, got {args.steps}")
     import torch
 
-    from ..roofline import product_speed
+    from ..benchmark.roofline import product_speed
     from ..runtime import limit_threads
     from ..training.throughput import PARTS, Steps, compute_dtype, frame_flops
 
@@ -86,7 +86,7 @@ def _model(args: argparse.Namespace) -> tuple[Dynamics | Tokenizer, TrainingConf
     """Return a model with fresh weights and the shipped one's settings, changed as the command line says."""
     import torch
 
-    from ..checkpoint import read_index
+    from ..checkpoints.checkpoint import read_index
     from ..config import DynamicsConfig, TokenizerConfig, from_dict
     from ..dynamics.model import Dynamics
     from ..runtime import default_device

@@ -33,7 +33,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Convert, and print what came out."""
-    from ..convert import convert
+    from ..checkpoints.convert import convert
     from ..rollouts.lock import locked
 
     with locked(args.out):

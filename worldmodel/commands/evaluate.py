@@ -59,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
     from ..config import EvaluationConfig
 
     config = cli.override(EvaluationConfig(), args.set)
-    from .. import gallery
+    from ..checkpoints import gallery
     from ..rollouts.lock import locked
     from ..simulator import PRETRAINED
 
@@ -111,7 +111,7 @@ def _questions(only: str | None, checkpoint: Path) -> list[str]:
 
 
 def _subject(args: argparse.Namespace, config: EvaluationConfig, checkpoint: Path) -> Subject | TokenizerSubject:
-    from .. import gallery
+    from ..checkpoints import gallery
     from ..evaluation.harness import tokenizer_alone
     from ..evaluation.harness.subject import Subject, without_map
     from ..rollouts import EpisodeDataset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .. import gallery
+from ..checkpoints import gallery
 from .cli import Parser
 
 

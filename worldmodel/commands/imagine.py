@@ -54,8 +54,8 @@ def parser(prog: str) -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     """Imagine and draw; print where the videos are and how fast they came."""
     _check_numbers(args)
-    from .. import gallery
-    from ..imagination import imagine_videos
+    from ..checkpoints import gallery
+    from ..imagination.videos import imagine_videos
     from ..rollouts.lock import locked
     from ..runtime import choose_threads
     from ..simulator import PRETRAINED, Simulator
@@ -88,8 +88,8 @@ def main(args: argparse.Namespace) -> None:
 
 def _own_episodes(checkpoint: str | None) -> str:
     """Return where the context comes from by default: the episodes of a checkpoint of the gallery, else the maze's."""
-    from .. import gallery
-    from ..imagination import DEFAULT_SOURCE
+    from ..checkpoints import gallery
+    from ..imagination.videos import DEFAULT_SOURCE
 
     if checkpoint in gallery.names() and checkpoint != gallery.DEFAULT:
         return str(gallery.episodes(checkpoint) or DEFAULT_SOURCE)
@@ -110,7 +110,7 @@ def _check_numbers(args: argparse.Namespace) -> None:
 
 def _check_actions(args: argparse.Namespace, simulator: Simulator) -> None:
     """Say what is wrong with the command line as far as it depends on the model."""
-    from ..action_script import parse
+    from ..imagination.action_script import parse
 
     if args.context > simulator.window:
         raise UsageError(f"--context must be at most {simulator.window}, the model's window, got {args.context}")

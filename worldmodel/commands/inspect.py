@@ -51,7 +51,7 @@ def _inspect_dataset(path: Path) -> list[str]:
 
 def _inspect_checkpoint(path: Path) -> list[str]:
     """Print what a checkpoint, and the one inside it, holds and return what is wrong with it."""
-    from ..index import CHECKSUM, read_index
+    from ..checkpoints.index import CHECKSUM, read_index
 
     index = read_index(path)
     files, config = index["files"], index["config"]

@@ -8,7 +8,7 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from .. import gallery
+from ..checkpoints import gallery
 from .cli import Parser, UsageError
 
 PORT = 8765

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from . import cli
 
 if TYPE_CHECKING:
-    from ..figure import Film
     from ..rollouts import EpisodeDataset
+    from ..video.figure import Film
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -28,10 +28,10 @@ def main(args: argparse.Namespace) -> None:
     for name, number in (("--episodes", args.episodes), ("--frames", args.frames)):
         if number < 1:
             raise cli.UsageError(f"{name} must be at least 1, got {number}")
-    from ..figure import draw_movie, draw_sheet
     from ..rollouts import EpisodeDataset
     from ..rollouts.lock import locked
-    from ..video import replacing, write_video
+    from ..video.figure import draw_movie, draw_sheet
+    from ..video.mp4 import replacing, write_video
 
     dataset = EpisodeDataset(args.path)
     films = _films(dataset, num_episodes=args.episodes, num_frames=args.frames)
@@ -52,7 +52,7 @@ def _films(dataset: EpisodeDataset, *, num_episodes: int, num_frames: int) -> li
     Raises:
         ValueError: if there are no episodes.
     """
-    from ..figure import Film
+    from ..video.figure import Film
 
     if not len(dataset):
         raise ValueError(f"{dataset.path} has no episodes yet")

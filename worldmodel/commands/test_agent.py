@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from .cli import Parser, UsageError
 
 if TYPE_CHECKING:
-    from ..agent_scores import Scores
-    from ..agents import Agent
+    from ..environment.agent_scores import Scores
+    from ..environment.agents import Agent
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -30,8 +30,8 @@ def main(args: argparse.Namespace) -> int:
     """Play, and print the table."""
     if args.episodes < 1 or args.seed < 0:
         raise UsageError(f"--episodes must be at least 1 and --seed 0 or more, got {args.episodes} and {args.seed}")
-    from .. import agents
-    from ..agent_scores import table
+    from ..environment import agents
+    from ..environment.agent_scores import table
     from ..rollouts.manifest import write_atomically
 
     loaded = [agents.load(path) for path in args.agents]
@@ -49,8 +49,8 @@ def _play(name: str, agent: Agent, args: argparse.Namespace, *, trained: bool = 
     from rich.console import Console
     from rich.progress import Progress
 
-    from ..agent_scores import play, player, random_player
-    from ..real_game import RealGameEnv
+    from ..environment.agent_scores import play, player, random_player
+    from ..environment.real_game import RealGameEnv
 
     spec = agent.spec
     act = player(agent) if trained else random_player(len(spec.action_names))

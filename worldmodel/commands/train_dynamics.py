@@ -23,7 +23,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from ..checkpoint import read_index
+    from ..checkpoints.checkpoint import read_index
     from ..config import DynamicsConfig
     from ..learned_map.config import LearnedMapConfig
     from ..rollouts import EpisodeDataset

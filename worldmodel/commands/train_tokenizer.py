@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from ..checkpoint import INDEX, read_index
+    from ..checkpoints.checkpoint import INDEX, read_index
     from ..training.loop import train
 
     out = Path(args.out)

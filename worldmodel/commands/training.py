@@ -88,7 +88,7 @@ def training_config(
 
     A name that several models' configs have goes to all of them.
     """
-    from ..upgrade import upgraded_assignment
+    from ..checkpoints.upgrade import upgraded_assignment
 
     assignments = [upgraded_assignment(text) for text in args.set]
     of_training = {field.name for field in dataclasses.fields(defaults)}

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..rollouts import Episode, EpisodeDataset
 from ..rollouts.lock import FILE, locked
-from ..video import write_video
+from ..video.mp4 import write_video
 
 
 def export_files(dataset: EpisodeDataset, path: Path, *, pictures: bool) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..envs.picture import to_rgb
-from ..video import SUFFIXES as VIDEOS
+from ..video.mp4 import SUFFIXES as VIDEOS
 from .steps_file import SUFFIXES as STEPS
 from .steps_file import StepTable, read_steps
 

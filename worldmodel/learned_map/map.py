@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checkpoint import build, read
+from ..checkpoints.checkpoint import build, read
 from ..config import from_dict
 from ..dynamics.expectation import Expectation
 from ..dynamics.optical_flow import render

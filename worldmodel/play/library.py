@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import gallery
-from ..imagination import DEFAULT_SOURCE
+from ..checkpoints import gallery
+from ..imagination.sources import Context, Origin, Source, load_context
+from ..imagination.truth import open_game
+from ..imagination.videos import DEFAULT_SOURCE
 from ..rollouts import EpisodeDataset
 from ..runtime import choose_threads
 from ..simulator import Simulator
-from ..sources import Context, Origin, Source, load_context
-from ..truth import open_game
 from .keymap import IDLE, buttons
 from .pictures import thumbnail
 from .real import OpenGame

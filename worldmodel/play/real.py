@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..envs import Game
+from ..imagination.sources import Context
+from ..imagination.truth import open_game, replay
 from ..rollouts import Episode
 from ..rollouts.recorder import Moment, to_episode
-from ..sources import Context
-from ..truth import open_game, replay
 
 OpenGame = Callable[[Mapping[str, Any]], Game]
 

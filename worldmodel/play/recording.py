@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..figure import DARK, KINDS, enlarge, font
 from ..rollouts import DatasetInfo, EpisodeDataset
 from ..rollouts.config import SPLITS
 from ..rollouts.lock import locked
 from ..rollouts.manifest import INFO_FILE, append_record, read_info, write_info
 from ..rollouts.storage import write_episode
-from ..video import VideoWriter
+from ..video.figure import DARK, KINDS, enlarge, font
+from ..video.mp4 import VideoWriter
 from .real import RealGame
 from .session import Shown
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from ..truth import open_game
+from ..imagination.truth import open_game
 from . import protocol
 from .connection import Connection
 from .guard import Guard

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..envs import GameDiedError
+from ..imagination.sources import Context
+from ..imagination.truth import open_game
 from ..simulator import Simulator
-from ..sources import Context
-from ..truth import open_game
 from .protocol import View
 from .real import OpenGame, RealGame
 from .script import Event, Script

@@ -13,7 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..checkpoint import build, read
+from ..checkpoints.checkpoint import build, read
 from ..config import TokenizerConfig, VAEConfig, from_dict
 from ..types import Frames
 from .networks import decoder, encoder

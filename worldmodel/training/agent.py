@@ -17,13 +17,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
-from ..agents import POLICIES, AgentSpec
-from ..checkpoint import read_index
+from ..checkpoints.checkpoint import read_index
 from ..config import require_positive
-from ..observation import OBSERVATIONS, Observer
-from ..real_game import RealGameEnv
+from ..environment.agents import POLICIES, AgentSpec
+from ..environment.observation import OBSERVATIONS, Observer
+from ..environment.real_game import RealGameEnv
+from ..environment.sb3 import ImaginedVecEnv, ShuffledActions
 from ..rollouts import EpisodeDataset
-from ..sb3 import ImaginedVecEnv, ShuffledActions
 from ..simulator import Simulator
 from .loop import Interrupted
 from .stopping import stop_signals

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..checkpoint import Checkpoint, read, write
+from ..checkpoints.checkpoint import Checkpoint, read, write
 from ..config import DynamicsConfig, TrainingConfig, to_dict
 from ..dynamics.expectation import Expectation, drop_expectation
 from ..dynamics.model import Dynamics

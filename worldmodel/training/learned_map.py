@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checkpoint import Checkpoint, write
+from ..checkpoints.checkpoint import Checkpoint, write
 from ..config import TrainingConfig, to_dict
 from ..dynamics.expectation import Expectation
 from ..dynamics.noise import add_context_noise, drop_actions

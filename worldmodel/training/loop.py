@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import INDEX
+from ..checkpoints.checkpoint import INDEX
 from ..config import TrainingConfig, to_dict
 from ..runtime import default_device, keep_freed_memory, limit_threads, use_bfloat16
 from ..types import Report

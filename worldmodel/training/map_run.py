@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoint import has_part, read
+from ..checkpoints.checkpoint import has_part, read
 from ..config import TrainingConfig
 from ..learned_map.config import LearnedMapConfig
 from ..learned_map.map import KIND, LearnedMap

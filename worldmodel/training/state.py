@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel
 
-from ..checkpoint import INDEX, Checkpoint, read, write
+from ..checkpoints.checkpoint import INDEX, Checkpoint, read, write
 from ..config import defaults, to_dict
 
 DIRECTORY = "training"

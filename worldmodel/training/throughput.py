@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..benchmark.roofline import count_flops, now, product_speed
 from ..config import TrainingConfig
 from ..dynamics.expectation import Expectation
 from ..dynamics.model import Dynamics
-from ..roofline import count_flops, now, product_speed
 from ..runtime import autocast, use_bfloat16
 from ..tokenizer.model import Tokenizer
 from .optimizer import averaged, make_optimizers

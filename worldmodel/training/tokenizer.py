@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..checkpoint import Checkpoint, read, write
+from ..checkpoints.checkpoint import Checkpoint, read, write
 from ..config import TokenizerConfig, TrainingConfig, VAEConfig, to_dict
 from ..rollouts import EpisodeDataset
 from ..tokenizer.model import Tokenizer, change_weights

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.worlds import record_toy, save_simulator
+from worldmodel.checkpoints.index import write_index
 from worldmodel.evaluation.answers import Answer, Claim, Curve, Picture, Scalar, Series
 from worldmodel.evaluation.harness import provenance, run
 from worldmodel.evaluation.harness.run import Listener, evaluate
 from worldmodel.evaluation.harness.subject import Subject
-from worldmodel.index import write_index
 from worldmodel.rollouts import EpisodeDataset
 from worldmodel.simulator import Simulator
 from worldmodel.types import Report

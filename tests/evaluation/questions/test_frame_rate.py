@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.worlds import record_toy, tiny_simulator
-from worldmodel import speed as clocks
+from worldmodel.benchmark import speed as clocks
+from worldmodel.benchmark.roofline import Ceilings
 from worldmodel.evaluation.harness.subject import Subject
 from worldmodel.evaluation.questions import frame_rate
 from worldmodel.rollouts import EpisodeDataset
-from worldmodel.roofline import Ceilings
 
 
 def test_frames_of_all_videos_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

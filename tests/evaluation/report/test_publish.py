@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worldmodel.checkpoint import read_index
+from worldmodel.checkpoints.checkpoint import read_index
 from worldmodel.evaluation.harness.run import SCHEMA
 from worldmodel.evaluation.report import publish
 from worldmodel.simulator import PRETRAINED

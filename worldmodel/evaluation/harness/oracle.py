@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...imagination.sources import Origin
+from ...imagination.truth import FutureEndsError, open_game, real_future
 from ...rollouts import EpisodeDataset
-from ...sources import Origin
-from ...truth import FutureEndsError, open_game, real_future
 from .clips import Clips
 
 

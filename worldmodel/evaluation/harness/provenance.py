@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...checkpoint import has_part, read_index
+from ...checkpoints.checkpoint import has_part, read_index
 from ...simulator import LEARNED_MAP
 from .source import source as source
 from .subject import Recordings, Subject

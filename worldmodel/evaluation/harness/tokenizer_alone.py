@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...checkpoint import read_index
+from ...checkpoints.checkpoint import read_index
 from ...runtime import default_device
 from ...tokenizer.model import Tokenizer
 from ...tokenizer.vae import VAE

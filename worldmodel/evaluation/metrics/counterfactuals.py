@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ...figure import CELL_BORDER, IMAGINED, LIGHT, REAL, font
+from ...video.figure import CELL_BORDER, IMAGINED, LIGHT, REAL, font
 from ..answers import Picture, Scalar
 from ..harness.clips import Clips, psnr
 from ..harness.oracle import Oracle

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from ... import speed
-from ...roofline import Ceilings
+from ...benchmark import speed
+from ...benchmark.roofline import Ceilings
+from ...imagination.sources import Context
 from ...runtime import choose_threads
-from ...sources import Context
 from ...types import Report
 from ..answers import Answer, Figure, Scalar, Table
 from ..harness.clips import draw_clips

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from ...envs import GameDiedError
+from ...imagination.truth import FutureEndsError
 from ...simulator import Simulator
-from ...truth import FutureEndsError
 from ...types import Codes, Report
 from ..answers import Answer, Scalar, Series, Table
 from ..harness.clips import Clips, psnr

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from ...figure import LIGHT, font
 from ...types import Report
+from ...video.figure import LIGHT, font
 from ..answers import Answer, Picture
 from ..harness.clips import Clips
 from ..harness.subject import Subject

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...gallery import DEFAULT
+from ...checkpoints.gallery import DEFAULT
 from ..answers import Answer, Claim
 from .bars import bars
 from .comparison import answers_of

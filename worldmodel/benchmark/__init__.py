@@ -1,0 +1,1 @@
+"""How fast a simulator imagines, and what the machine would allow."""

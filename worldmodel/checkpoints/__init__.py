@@ -1,0 +1,1 @@
+"""Checkpoint directories: how they are written, indexed, verified, upgraded, and which ones ship."""
