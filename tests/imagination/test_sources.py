@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.worlds import record_toy, tiny_simulator
-from worldmodel.imagination.sources import Context, Source, load_context, motion, moving_start, view_changes
+from worldmodel.imagination.sources import Context, Origin, Source, load_context, motion, moving_start, view_changes
 from worldmodel.rollouts import EpisodeDataset
 from worldmodel.simulator import Simulator
 from worldmodel.video.mp4 import write_video
@@ -145,3 +145,22 @@ def test_refuses(data: Path, tmp_path: Path, simulator: Simulator, text: str, sa
     with pytest.raises((ValueError, OSError), match=says) as raised:
         load(text.format(data=data, empty=tmp_path / "empty", other=other), simulator)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "aspect"),
+    [
+        ({"fit": "squash", "screen_size": [210, 160]}, 160 / 210),
+        ({"fit": "pad", "screen_size": [210, 160]}, 1.0),
+        ({"screen_size": [210, 160]}, 1.0),
+        ({"fit": "squash", "screen_size": [1, 900]}, 4.0),
+        ({"fit": "squash", "screen_size": [0, 160]}, 1.0),
+        ({"fit": "squash", "screen_size": "wide"}, 1.0),
+    ],
+)
+def test_a_squashed_picture_knows_its_shape(settings: dict[str, object], aspect: float) -> None:
+    """A context is shown at the game's aspect where all of the picture was squashed, and never at an absurd one."""
+    frames = np.zeros((2, 8, 8, 3), np.uint8)
+    origin = Origin(settings=settings, seed=0, actions=np.zeros(1, np.int64))
+    assert Context(frames=frames, actions=origin.actions, description={}, origin=origin).aspect == aspect
+    assert Context(frames=frames, actions=origin.actions, description={}).aspect == 1.0

@@ -133,3 +133,24 @@ def test_refuses_what_is_no_film(changes: dict[str, object], says: str) -> None:
     """Frames, context and presses have to fit each other."""
     with pytest.raises(ValueError, match=says):
         film(**changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("aspect", "size"), [(1.0, (16, 16)), (160 / 210, (21, 16)), (1.5, (16, 24))])
+def test_frames_are_shown_at_the_games_aspect(aspect: float, size: tuple[int, int]) -> None:
+    """A picture that was squashed to a square gets its shape back, and no side shrinks."""
+    frames = np.zeros((3, 16, 16, 3), np.uint8)
+    frames[:, :8, :8] = 200
+    film = Film(label="left", frames=frames, num_context=1, kind="imagined", aspect=aspect)
+    assert film.size == size
+    for scale in (1, 4):
+        picture = np.asarray(film.picture(1, scale=scale))
+        assert picture.shape == (size[0] * scale, size[1] * scale, 3)
+        assert abs(int(picture[: picture.shape[0] // 2 - 2, : picture.shape[1] // 2 - 2].min()) - 200) <= 2
+        assert picture[picture.shape[0] // 2 + 2 :, picture.shape[1] // 2 + 2 :].max() <= 2
+    movie = next(draw_movie([[film]], frames_per_second=8))
+    sheet = draw_sheet([[film]], frames_per_second=8)
+    square = Film(label="left", frames=frames, num_context=1, kind="imagined")
+    plain = next(draw_movie([[square]], frames_per_second=8))
+    assert abs((movie.shape[0] - plain.shape[0]) - (size[0] - 16) * SCALE) <= 1  # sides are even
+    assert abs((movie.shape[1] - plain.shape[1]) - (size[1] - 16) * SCALE) <= 1
+    assert sheet.height - draw_sheet([[square]], frames_per_second=8).height == size[0] - 16

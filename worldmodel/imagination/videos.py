@@ -220,7 +220,14 @@ def _films(futures: Futures, decoded: Sequence[DecodedFrames], real: Sequence[np
     pairs = []
     for number, (script, frames) in enumerate(zip(futures.scripts, decoded, strict=True)):
         pressed = script.names(futures.num_steps)
-        film = Film(label=script.text, frames=frames, num_context=len(context), kind="imagined", pressed=pressed)
+        film = Film(
+            label=script.text,
+            frames=frames,
+            num_context=len(context),
+            kind="imagined",
+            pressed=pressed,
+            aspect=futures.context.aspect,
+        )
         truth = [replace(film, frames=np.concatenate([context, real[number]]), kind="real")] if len(real) else []
         pairs.append([*truth, film])
     return pairs

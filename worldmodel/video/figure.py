@@ -38,6 +38,7 @@ class Film:
     num_context: int
     kind: str  # "imagined" or "real"
     pressed: tuple[str, ...] = ()  # what led to each future frame; the label where it is left out
+    aspect: float = 1.0  # of the game's picture, width over height: models see every picture as a square
 
     def __post_init__(self) -> None:
         if not len(self.frames):
@@ -53,9 +54,15 @@ class Film:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of a frame."""
+        """Height and width at which a frame is shown: at the game's aspect, with no side shorter than it is."""
         height, width = self.frames[0].shape[:2]
-        return height, width
+        return round(height / min(1.0, self.aspect)), round(width * max(1.0, self.aspect))
+
+    def picture(self, index: int, *, scale: int = 1) -> Image.Image:
+        """Return frame `index` at `scale` times its size: enlarged, a pixel stays a sharp rectangle."""
+        height, width = self.size
+        how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BICUBIC
+        return Image.fromarray(self.frames[index]).resize((width * scale, height * scale), how)
 
     def color(self, index: int) -> str:
         """The colour that tells where frame `index` comes from."""
@@ -127,8 +134,7 @@ def _movie_frame(grid: Sequence[Sequence[Film]], index: int, frames_per_second: 
             x, y = MARGIN + column * step_x, row * step_y
             _movie_header(draw, film, index, frames_per_second, box=(x, y, x + width, y + HEADER))
             draw.rectangle((x, y + HEADER, x + width - 1, y + HEADER + height - 1), fill=film.color(index))
-            picture = Image.fromarray(enlarge(film.frames[index], SCALE))
-            canvas.paste(picture, (x + BORDER, y + HEADER + BORDER))
+            canvas.paste(film.picture(index, scale=SCALE), (x + BORDER, y + HEADER + BORDER))
     for column, film in enumerate(grid[-1]):
         x = MARGIN + column * step_x
         _time_line(draw, film, index, box=(x, size[1] - FOOTER - 6, x + width, size[1] - FOOTER))
@@ -274,4 +280,4 @@ def _strip(sheet: Image.Image, film: Film, columns: _Columns, y: int, *, lines: 
     for index, left in zip(columns.shown, columns.lefts, strict=True):
         edge = (left, y, left + width + 2 * CELL_BORDER - 1, y + height + 2 * CELL_BORDER - 1)
         draw.rectangle(edge, fill=film.color(index))
-        sheet.paste(Image.fromarray(film.frames[index]), (left + CELL_BORDER, y + CELL_BORDER))
+        sheet.paste(film.picture(index), (left + CELL_BORDER, y + CELL_BORDER))
