@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import warnings
@@ -17,6 +18,8 @@ from gymnasium.vector import AutoresetMode
 
 from tests.worlds import random_contexts, record_toy, save_simulator, tiny_outcome_simulator
 from worldmodel.environment.imagined_env import ImaginedEnv, ImaginedVectorEnv
+from worldmodel.environment.imagined_games import GameSettings
+from worldmodel.environment.sb3 import ImaginedVecEnv
 from worldmodel.simulator import Simulator
 
 CONTEXTS = random_contexts([1, 3, 3, 2, 6])
@@ -192,7 +195,7 @@ def test_a_chosen_context(simulator: Simulator) -> None:
 
 
 def test_an_empty_past_is_refused(simulator: Simulator) -> None:
-    """Trap "dreams begun with an empty past": no episode begins without a real frame."""
+    """Trap "episodes begun with an empty past": no episode begins without a real frame."""
     nothing = (np.zeros((0, 32, 32, 3), np.uint8), np.zeros(0, np.int64))
     with pytest.raises(ValueError, match="at least one frame"):
         ImaginedEnv(simulator, [nothing]).reset(seed=0)
@@ -200,6 +203,29 @@ def test_an_empty_past_is_refused(simulator: Simulator) -> None:
         ImaginedEnv(simulator, CONTEXTS, context_frames=0)
     with pytest.raises(ValueError, match="call reset first"):
         ImaginedEnv(simulator, CONTEXTS).step(0)
+
+
+def test_every_form_takes_the_same_settings(simulator: Simulator) -> None:
+    """Each field of `GameSettings` is a keyword of all forms of the environment, and of `gymnasium.make`."""
+    chosen = {"horizon": 7, "observation": "codes", "context_frames": 2, "threshold": 0.5, "temperature": 0.9}
+    chosen["use_map"] = True
+    assert set(chosen) == {field.name for field in dataclasses.fields(GameSettings)}
+    made = gymnasium.make(
+        "worldmodel.environment:worldmodel/Imagined-v0", checkpoint=simulator, contexts=CONTEXTS, **chosen
+    )
+    forms = [
+        made.unwrapped,
+        ImaginedEnv(simulator, CONTEXTS, **chosen),
+        ImaginedVectorEnv(2, simulator, CONTEXTS, **chosen),
+        ImaginedVecEnv(2, simulator, CONTEXTS, **chosen),
+    ]
+    for form in forms:
+        assert form.games.settings == GameSettings(**chosen)  # type: ignore[attr-defined]
+    for wrong in ({"horizon": 0}, {"context_frames": 0}, {"threshold": 1.5}, {"observation": "pixels"}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+            ImaginedEnv(simulator, CONTEXTS, **wrong)
+    with pytest.raises(TypeError, match="horizont"):
+        ImaginedEnv(simulator, CONTEXTS, horizont=5)
 
 
 def test_bad_input_is_one_clear_line(simulator: Simulator, tmp_path: Path) -> None:

@@ -18,37 +18,21 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from ..simulator import PRETRAINED, Simulator
-from .imagined_games import ImaginedGames, Transition
-
-DEFAULT_HORIZON = 100
+from .imagined_games import GameSettings, ImaginedGames, Transition
 
 
-def _games(
-    checkpoint: str | os.PathLike[str] | Simulator,
-    contexts: Any,
-    num: int,
-    render_mode: str | None,
-    **settings: Any,
-) -> ImaginedGames:
+def _check_render_mode(render_mode: str | None) -> None:
     if render_mode not in (None, "rgb_array"):
         raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
-    return ImaginedGames.open(checkpoint, contexts, num=num, **settings)
 
 
 class ImaginedEnv(gymnasium.Env[np.ndarray, np.int64]):
     """One imagined game.
 
     Args:
-        checkpoint: a dynamics checkpoint with reward and end heads, or a `Simulator` that has them.
-        contexts: where episodes begin: a data set directory, whose episodes' first frames are the contexts, or a
-            sequence of (frames uint8 (t H W 3), actions (t-1)).
-        horizon: steps after which an episode is truncated.
-        observation: "frames", uint8 (H W 3); "codes", int64 (h w); or "features", float32, see `ImaginedGames`.
-        context_frames: how many real frames a context from a data set has.
-        threshold: None draws the end of an episode; a number ends it where the end is likelier than that.
-        temperature: of sampling.
-        use_map: imagine with the learned map of the checkpoint, if it has one; slower.
+        checkpoint, contexts: see `ImaginedGames.open`.
         render_mode: "rgb_array" or None.
+        settings: the fields of `GameSettings`.
 
     `info` holds "codes" (h w), "nats" of the sampled codes, "expected_reward" and "end_probability".
 
@@ -63,17 +47,11 @@ class ImaginedEnv(gymnasium.Env[np.ndarray, np.int64]):
         checkpoint: str | os.PathLike[str] | Simulator = PRETRAINED,
         contexts: Any = None,
         *,
-        horizon: int = DEFAULT_HORIZON,
-        observation: str = "frames",
-        context_frames: int = 4,
-        threshold: float | None = None,
-        temperature: float = 1.0,
-        use_map: bool = False,
         render_mode: str | None = None,
+        **settings: Any,
     ) -> None:
-        settings = {"horizon": horizon, "observation": observation, "context_frames": context_frames}
-        settings |= {"threshold": threshold, "temperature": temperature, "use_map": use_map}
-        self.games = _games(checkpoint, contexts, 1, render_mode, **settings)
+        _check_render_mode(render_mode)
+        self.games = ImaginedGames.open(checkpoint, contexts, GameSettings(**settings), num=1)
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": self.games.simulator.frames_per_second}
         self.observation_space, self.action_space = self.games.observation_space, self.games.action_space
@@ -125,18 +103,12 @@ class ImaginedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         checkpoint: str | os.PathLike[str] | Simulator = PRETRAINED,
         contexts: Any = None,
         *,
-        horizon: int = DEFAULT_HORIZON,
-        observation: str = "frames",
-        context_frames: int = 4,
-        threshold: float | None = None,
-        temperature: float = 1.0,
-        use_map: bool = False,
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        **settings: Any,
     ) -> None:
-        settings = {"horizon": horizon, "observation": observation, "context_frames": context_frames}
-        settings |= {"threshold": threshold, "temperature": temperature, "use_map": use_map}
-        self.games = _games(checkpoint, contexts, num_envs, render_mode, **settings)
+        _check_render_mode(render_mode)
+        self.games = ImaginedGames.open(checkpoint, contexts, GameSettings(**settings), num=num_envs)
         self.num_envs, self.render_mode = num_envs, render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.single_observation_space, self.single_action_space = (

@@ -22,6 +22,30 @@ from .observation import Observer
 MAX_CONTEXTS = 512  # whose codes are kept
 
 
+@dataclass(frozen=True, kw_only=True)
+class GameSettings:
+    """How games are imagined: the keyword arguments that all forms of the environment take.
+
+    Raises:
+        ValueError: for a value that cannot be.
+    """
+
+    horizon: int = 100  # steps after which an episode is truncated
+    observation: str = "frames"  # or "codes", "features": see `observation.Observer`
+    context_frames: int = 4  # real frames that an episode begins with, where contexts are a data set
+    threshold: float | None = None  # None draws the end of an episode; a number ends it where it is likelier than that
+    temperature: float = 1.0  # of sampling; a `Simulator` that is given has its own
+    use_map: bool = False  # imagine with the checkpoint's learned map, if it has one: a third slower
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1:
+            raise ValueError(f"horizon must be at least 1 step, got {self.horizon}")
+        if self.context_frames < 1:
+            raise ValueError(f"context_frames must be at least 1, got {self.context_frames}")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold must be None or 0 to 1, got {self.threshold}")
+
+
 @dataclass(frozen=True)
 class Transition:
     """What a step of every game brought."""
@@ -43,8 +67,6 @@ class Contexts:
     """
 
     def __init__(self, source: Any, simulator: Simulator, *, num_frames: int) -> None:
-        if num_frames < 1:
-            raise ValueError(f"context_frames must be at least 1, got {num_frames}")
         self.simulator, self.num_frames = simulator, num_frames
         self._codes: dict[int, tuple[Tensor, Tensor]] = {}
         self._dataset: EpisodeDataset | None = None
@@ -113,21 +135,16 @@ class ImaginedGames:
         self,
         simulator: Simulator,
         contexts: Contexts,
+        settings: GameSettings,
         *,
         num: int,
-        horizon: int,
-        observation: str,
-        threshold: float | None = None,
     ) -> None:
         if not simulator.has_outcome:
             raise ValueError("this checkpoint has no reward and end heads: train its dynamics with this version")
-        if num < 1 or horizon < 1:
-            raise ValueError(f"there must be at least 1 game and a horizon of 1 step, got {num} and {horizon}")
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise ValueError(f"threshold must be None or 0 to 1, got {threshold}")
-        self.simulator, self.contexts, self.num, self.horizon = simulator, contexts, num, horizon
-        self.threshold = threshold
-        self.observer = Observer(simulator.tokenizer, observation)
+        if num < 1:
+            raise ValueError(f"there must be at least 1 game, got {num}")
+        self.simulator, self.contexts, self.settings, self.num = simulator, contexts, settings, num
+        self.observer = Observer(simulator.tokenizer, settings.observation)
         self.observation_space = self.observer.space
         self.action_space = spaces.Discrete(len(simulator.action_names))
         self._rngs = [np.random.default_rng() for _ in range(num)]
@@ -142,27 +159,33 @@ class ImaginedGames:
         cls,
         checkpoint: str | os.PathLike[str] | Simulator,
         contexts: Any = None,
+        settings: GameSettings | None = None,
         *,
         num: int,
-        context_frames: int,
-        temperature: float = 1.0,
-        use_map: bool = False,
-        **settings: Any,
     ) -> ImaginedGames:
-        """Return the games of a checkpoint and its contexts; without any, the episodes of the package are those.
+        """Return the games of a checkpoint.
 
-        A learned map is left out unless it is asked for: it costs a third of the speed.
+        Args:
+            checkpoint: a dynamics checkpoint with reward and end heads, or a `Simulator` that has them.
+            contexts: where episodes begin: a data set directory, whose episodes' first frames are the contexts, or a
+                sequence of (frames uint8 (t H W 3), actions (t-1)). None takes the episodes of the package.
+            settings: how they are imagined.
+            num: how many games.
+
+        Raises:
+            ValueError: for a checkpoint without heads, or contexts that do not fit.
         """
+        settings = settings or GameSettings()
         if isinstance(checkpoint, Simulator):
             simulator = checkpoint.fork()  # other games of the same simulator have a state of their own
         else:
             simulator = Simulator.from_pretrained(
-                checkpoint, use_map=use_map, temperature=temperature, engine=batch_engine()
+                checkpoint, use_map=settings.use_map, temperature=settings.temperature, engine=batch_engine()
             )
         if not simulator.has_outcome:
             raise ValueError(f"{checkpoint} has no reward and end heads: train its dynamics with this version")
-        found = Contexts(EPISODES if contexts is None else contexts, simulator, num_frames=context_frames)
-        return cls(simulator, found, num=num, **settings)
+        found = Contexts(EPISODES if contexts is None else contexts, simulator, num_frames=settings.context_frames)
+        return cls(simulator, found, settings, num=num)
 
     def begin(
         self,
@@ -210,11 +233,11 @@ class ImaginedGames:
             nothing = np.zeros(self.num, dtype=np.bool_)
             return Transition(np.zeros(self.num), nothing, nothing.copy())
         chosen = np.where(active, actions, 0).astype(np.int64)
-        step = self.simulator.step_outcome(chosen, rows=active, threshold=self.threshold)
+        step = self.simulator.step_outcome(chosen, rows=active, threshold=self.settings.threshold)
         self._codes, self._last = step.codes, step
         self._steps += active
         terminated = step.terminated.cpu().numpy() & active
-        truncated = (self._steps >= self.horizon) & active & ~terminated
+        truncated = (self._steps >= self.settings.horizon) & active & ~terminated
         self._running &= ~(terminated | truncated)
         rewards = np.where(active, step.reward.cpu().numpy().astype(np.float64), 0.0)
         return Transition(rewards, terminated, truncated)

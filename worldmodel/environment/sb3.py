@@ -11,12 +11,13 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from ..simulator import PRETRAINED, Simulator
-from .imagined_env import DEFAULT_HORIZON
-from .imagined_games import ImaginedGames
+from .imagined_games import GameSettings, ImaginedGames
 
 
 class ImaginedVecEnv(VecEnv):
     """`num_envs` imagined games for an agent of Stable-Baselines3. Args are those of `ImaginedEnv`.
+
+    What it shows are features, unless other observations are chosen.
 
     A game that ends begins anew in the same step: its `info` holds "terminal_observation", and "TimeLimit.truncated"
     where only the horizon ended it, so that no transition leads from one episode to the next.
@@ -31,26 +32,13 @@ class ImaginedVecEnv(VecEnv):
         checkpoint: str | os.PathLike[str] | Simulator = PRETRAINED,
         contexts: Any = None,
         *,
-        horizon: int = DEFAULT_HORIZON,
         observation: str = "features",
-        context_frames: int = 4,
-        threshold: float | None = None,
-        temperature: float = 1.0,
-        use_map: bool = False,
         render_mode: str | None = None,
+        **settings: Any,
     ) -> None:
         self.render_mode = render_mode
-        self.games = ImaginedGames.open(
-            checkpoint,
-            contexts,
-            num=num_envs,
-            horizon=horizon,
-            observation=observation,
-            context_frames=context_frames,
-            threshold=threshold,
-            temperature=temperature,
-            use_map=use_map,
-        )
+        chosen = GameSettings(observation=observation, **settings)
+        self.games = ImaginedGames.open(checkpoint, contexts, chosen, num=num_envs)
         super().__init__(num_envs, self.games.observation_space, self.games.action_space)
         self._actions = np.zeros(num_envs, dtype=np.int64)
 
