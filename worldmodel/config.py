@@ -10,6 +10,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Config = TypeVar("Config")
 
+MAX_SEEDS = 1_000_000  # as many as a game has seeds that training never sees
 MAX_PROCESSES = 256
 # What no model exceeds, by the end of a setting's name; other numbers of a checkpoint's config stay below MAX_SETTING.
 SIZES = {"_layers": 256, "_blocks": 256, "downsamplings": 8, "_dim": 8192, "_grid": 4096, "window": 4096}
@@ -296,3 +297,20 @@ class EvaluationConfig:
         require_positive(self, "context")
         if not 0 <= self.processes <= MAX_PROCESSES:
             raise ValueError(f"processes must be 0 (automatic) to {MAX_PROCESSES}, got {self.processes}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImagineConfig:
+    """What `imagine` is rarely told otherwise."""
+
+    seed: int = 0  # of the sampling, and of the start where --from names none
+    temperature: float = 1.0  # 0 takes the likeliest codes
+    top_k: int = 0  # sample among the likeliest K codes only; 0 = all
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < MAX_SEEDS:
+            raise ValueError(f"seed must be 0 to {MAX_SEEDS - 1}, got {self.seed}")
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature must be 0 or more, got {self.temperature}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be at least 0, got {self.top_k}")

@@ -19,7 +19,7 @@ FLAGS = {
     "export": "--format --out",
     "train-tokenizer": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer-kind",
     "train-dynamics": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer",
-    "imagine": "--action --checkpoint --context --from --no-map --out --seed --steps --temperature --top-k --truth",
+    "imagine": "--action --checkpoint --context --from --no-map --out --set --steps --truth",
     "play": "--checkpoint --from --no-browser --out --port",
     "gallery": "",
     "evaluate": "--checkpoint --clips --data --only --out --quick --seed --set",

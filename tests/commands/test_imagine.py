@@ -73,9 +73,17 @@ def test_truth_is_the_real_game(world: Path, tmp_path: Path) -> None:
 def test_same_command_same_record(world: Path, tmp_path: Path) -> None:
     """The same seed gives the same bytes in every video."""
     for name in ("a", "b"):
-        assert imagine(world, "--seed", 3, "--steps", 3, "--out", tmp_path / name) == 0
+        assert imagine(world, "--set", "seed=3", "--steps", 3, "--out", tmp_path / name) == 0
     for video in ("forward.mp4", "right.mp4", "imagine.mp4", "imagine.png"):
         assert (tmp_path / "a" / video).read_bytes() == (tmp_path / "b" / video).read_bytes()
+
+
+def test_settings_reach_the_sampler(world: Path, tmp_path: Path) -> None:
+    """`--set` changes how codes are drawn, and the record says how they were."""
+    words = ("--steps", 2, "--set", "temperature=0.5", "--set", "top_k=3", "--set", "seed=4", "--out", tmp_path / "o")
+    assert imagine(world, *words) == 0
+    record = json.loads((tmp_path / "o" / "imagine.json").read_text())
+    assert [record[name] for name in ("temperature", "top_k", "seed")] == [0.5, 3, 4]
 
 
 def test_one_run_a_folder(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,9 +104,11 @@ def test_one_run_a_folder(world: Path, tmp_path: Path, capsys: pytest.CaptureFix
         (["--steps", "many"], 2, "invalid int value: 'many'"),
         (["--context", "0"], 2, "--context must be at least 1, got 0"),
         (["--context", "9"], 2, "--context must be at most 8, the model's window, got 9"),
-        (["--top-k", "-1"], 2, "--top-k must be at least 0, got -1"),
-        (["--temperature", "nan"], 2, "--temperature must be 0 or more, got nan"),
-        (["--seed", "-1"], 2, "--seed must be 0 to 999999, got -1"),
+        (["--set", "top_k=-1"], 2, "top_k must be at least 0, got -1"),
+        (["--set", "temperature=-1"], 2, "temperature must be 0 or more, got -1.0"),
+        (["--set", "temperature=nan"], 2, "temperature must be at most inf, got nan"),
+        (["--set", "seed=-1"], 2, "seed must be 0 to 999999, got -1"),
+        (["--set", "temprature=1"], 2, "no setting named 'temprature'; did you mean 'temperature'?"),
         (["--truth", "--action", "none"], 2, "--truth needs actions"),
         (["--contxt", "3"], 2, "did you mean --context?"),
         (["--from", "nowhere"], 1, "no data set, episode or video at nowhere"),

@@ -1,4 +1,4 @@
-"""The preview command: a film strip and a video of a data set."""
+"""The preview command: a contact sheet and a video of a data set."""
 
 from __future__ import annotations
 

@@ -29,13 +29,13 @@ def test_unknown_environments_are_refused_with_the_nearest(env_id: str, message:
 def test_any_gymnasium_environment_is_a_game() -> None:
     """CartPole, rendered and resized: right size, both actions, same seed and actions give the same frames."""
     pytest.importorskip("pygame")
-    films = []
+    videos = []
     for _ in range(2):
         with closing(make_env("CartPole-v1", frame_skip=2, frame_size=48)) as game:
             assert game.action_names == ("left", "right")
             steps = [game.reset(3), *(game.step(index % 2) for index in range(4))]
-            films.append(np.stack([step.frame for step in steps]))  # type: ignore[misc]
-    assert films[0].shape == (5, 48, 48, 3)
-    assert films[0].dtype == np.uint8
-    assert np.array_equal(films[0], films[1])
-    assert not np.array_equal(films[0][0], films[0][-1])
+            videos.append(np.stack([step.frame for step in steps]))  # type: ignore[misc]
+    assert videos[0].shape == (5, 48, 48, 3)
+    assert videos[0].dtype == np.uint8
+    assert np.array_equal(videos[0], videos[1])
+    assert not np.array_equal(videos[0][0], videos[0][-1])

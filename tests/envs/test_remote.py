@@ -112,9 +112,9 @@ def test_a_failing_game_is_one_clear_line(square: Callable[..., Game]) -> None:
 def test_global_generators_follow_the_seed(square: Callable[..., Game]) -> None:
     """A game that draws from the global generators is reproducible: its process seeds them at every reset."""
     with closing(square("global", frame_size=8)) as game:
-        films = [[game.reset(seed).frame.max(), *(game.step(0).frame.max() for _ in range(5))] for seed in (1, 2, 1)]  # type: ignore[union-attr]
-    assert films[0] == films[2]
-    assert films[0] != films[1]
+        episodes = [[game.reset(seed).frame.max(), *(game.step(0).frame.max() for _ in range(5))] for seed in (1, 2, 1)]  # type: ignore[union-attr]
+    assert episodes[0] == episodes[2]
+    assert episodes[0] != episodes[1]
 
 
 def test_what_a_game_prints_is_not_data(square: Callable[..., Game], capfd: pytest.CaptureFixture[str]) -> None:

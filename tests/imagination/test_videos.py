@@ -1,4 +1,4 @@
-"""Imagined films: sampled before the first pixel, drawn completely, written only when they are whole."""
+"""Imagined videos: sampled before the first pixel, drawn completely, written only when they are whole."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 from tests.worlds import tiny_simulator
 from worldmodel.imagination.action_script import parse
 from worldmodel.imagination.sources import Context
-from worldmodel.imagination.videos import DecodedFrames, decibels, imagine_futures, write_films
+from worldmodel.imagination.videos import DecodedFrames, decibels, imagine_futures, write_videos
 from worldmodel.simulator import Simulator
 from worldmodel.types import NO_ACTION
 
@@ -35,21 +35,21 @@ def count_frames(path: Path) -> int:
 
 
 def test_no_pixel_before_the_last_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The decoder runs only after the last code is sampled, and each imagined frame is decoded once for all movies."""
+    """The decoder runs only after the last code is sampled, and each imagined frame is decoded once for all videos."""
     simulator, calls = tiny_simulator(), []
     step, decode = simulator.step, simulator.tokenizer.decode
     monkeypatch.setattr(simulator, "step", lambda actions: calls.append("step") or step(actions))
     monkeypatch.setattr(simulator.tokenizer, "decode", lambda codes: calls.append(codes.shape[1]) or decode(codes))
     futures = imagine_futures(simulator, CONTEXT, parse("forward,left", simulator.action_names), num_steps=20)
     assert calls == ["step"] * 20
-    write_films(simulator, futures, tmp_path, about={})
+    write_videos(simulator, futures, tmp_path, about={})
     assert "step" not in calls[20:]
     assert sorted(calls[20:24]) == [4, 4, 16, 16]
-    assert len(calls) <= 28  # the sheet, drawn at the end, looks at the frames again
+    assert len(calls) <= 28  # the contact sheet, drawn at the end, looks at the frames again
 
 
 def test_futures_are_those_of_the_simulator() -> None:
-    """Films show what `Simulator.imagine` gives for the same seed, context, actions and batch."""
+    """Videos show what `Simulator.imagine` gives for the same seed, context, actions and batch."""
     simulator = tiny_simulator()
     scripts = parse("forward:2/left,right", simulator.action_names)
     futures = imagine_futures(simulator, CONTEXT, scripts, num_steps=5, seed=3)
@@ -75,14 +75,14 @@ def test_none_hides_the_contexts_actions_too(monkeypatch: pytest.MonkeyPatch) ->
     np.testing.assert_array_equal(seen[0], np.stack([np.full(5, NO_ACTION), CONTEXT.actions]))
 
 
-def films(simulator: Simulator, text: str, out: Path, *, real: Sequence[np.ndarray] = (), steps: int = 10) -> object:
+def written(simulator: Simulator, text: str, out: Path, *, real: Sequence[np.ndarray] = (), steps: int = 10) -> object:
     futures = imagine_futures(simulator, CONTEXT, parse(text, simulator.action_names), num_steps=steps)
-    return write_films(simulator, futures, out, real=real, about={"action": text})
+    return write_videos(simulator, futures, out, real=real, about={"action": text})
 
 
 def test_what_is_written(tmp_path: Path) -> None:
-    """A movie for each script, one of all, a sheet and a record, each whole: context and imagined frames in each."""
-    films(tiny_simulator(), "forward,right", tmp_path / "out")
+    """A video for each script, a grid video, a contact sheet and a record, all with context and imagined frames."""
+    written(tiny_simulator(), "forward,right", tmp_path / "out")
     assert sorted(os.listdir(tmp_path / "out")) == [
         "forward.mp4", "imagine.json", "imagine.mp4", "imagine.png", "right.mp4",
     ]  # fmt: skip
@@ -96,10 +96,10 @@ def test_what_is_written(tmp_path: Path) -> None:
 
 
 def test_real_future_stands_beside(tmp_path: Path) -> None:
-    """With the real future each movie is twice as wide, the common one twice as high, and the record has the PSNR."""
+    """With the real future each video is twice as wide, the grid video twice as high, and the record has the PSNR."""
     real = [RNG.integers(0, 256, (10, 32, 32, 3), dtype=np.uint8) for _ in range(2)]
-    films(tiny_simulator(), "forward,right", tmp_path / "plain")
-    films(tiny_simulator(), "forward,right", tmp_path / "real", real=real)
+    written(tiny_simulator(), "forward,right", tmp_path / "plain")
+    written(tiny_simulator(), "forward,right", tmp_path / "real", real=real)
     sizes = {}
     for name in ("plain/forward", "real/forward", "plain/imagine", "real/imagine"):
         with av.open(str(tmp_path / f"{name}.mp4")) as container:
@@ -115,8 +115,8 @@ def test_real_future_stands_beside(tmp_path: Path) -> None:
 
 
 def test_many_videos_are_wrapped(tmp_path: Path) -> None:
-    """More than four scripts go on in a further row of the common movie."""
-    films(tiny_simulator(), "forward,right,left,noop,none", tmp_path, steps=1)
+    """More than four scripts go on in a further row of the grid video."""
+    written(tiny_simulator(), "forward,right,left,noop,none", tmp_path, steps=1)
     with av.open(str(tmp_path / "imagine.mp4")) as container:
         stream = container.streams.video[0]
         assert 4 * 140 < stream.width < 5 * 160
@@ -125,7 +125,7 @@ def test_many_videos_are_wrapped(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When drawing fails no final name exists, and what was there before is as it was."""
-    films(tiny_simulator(), "forward", tmp_path)
+    written(tiny_simulator(), "forward", tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     simulator = tiny_simulator()
     futures = imagine_futures(simulator, CONTEXT, parse("forward,left", simulator.action_names), num_steps=20)
@@ -139,7 +139,7 @@ def test_a_failure_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(simulator, "decode", fail_later)
     with pytest.raises(RuntimeError, match="no memory"):
-        write_films(simulator, futures, tmp_path, about={})
+        write_videos(simulator, futures, tmp_path, about={})
     after = {path.name: path.read_bytes() for path in tmp_path.iterdir() if ".partial." not in path.name}
     assert after == before
 

@@ -67,9 +67,9 @@ def test_explorer_sees_more_and_hugs_walls_less() -> None:
     """In the same time the explorer visits more of the room than random play and spends less of it at walls."""
     seen, at_wall = {}, {}
     for policy in POLICIES:
-        films = [play(policy, 120, seed=seed)[1] for seed in range(8)]
-        seen[policy] = sum(len(np.unique(places // 40, axis=0)) for places in films)
-        places = np.concatenate(films)
+        tracks = [play(policy, 120, seed=seed)[1] for seed in range(8)]
+        seen[policy] = sum(len(np.unique(places // 40, axis=0)) for places in tracks)
+        places = np.concatenate(tracks)
         at_wall[policy] = ((places[:, 0] % 368 == 16) | (places[:, 1] % 268 == 16)).mean()
     assert seen["explore"] > max(seen["sticky"], seen["random"])
     assert at_wall["explore"] < 0.5 * at_wall["sticky"]

@@ -21,7 +21,7 @@ import pytest
 from worldmodel.video.mp4 import read_video, write_video
 
 
-def film(count: int = 16, height: int = 64, width: int = 96) -> list[np.ndarray]:
+def video(count: int = 16, height: int = 64, width: int = 96) -> list[np.ndarray]:
     """A moving picture of large coloured blocks."""
     blocks = np.random.default_rng(0).integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
     return [np.roll(blocks, i, axis=1).repeat(16, 0).repeat(16, 1) for i in range(count)]
@@ -29,7 +29,7 @@ def film(count: int = 16, height: int = 64, width: int = 96) -> list[np.ndarray]
 
 def test_reopened_video_is_the_one_written(tmp_path: Path) -> None:
     """Frames, their number, size and rate come back; H.264 yuv420p, as browsers want it."""
-    frames = film()
+    frames = video()
     write_video(tmp_path / "a.mp4", frames, frames_per_second=8.75)
     with av.open(str(tmp_path / "a.mp4")) as container:
         stream = container.streams.video[0]
@@ -43,14 +43,14 @@ def test_reopened_video_is_the_one_written(tmp_path: Path) -> None:
 
 def test_index_comes_first(tmp_path: Path) -> None:
     """Players start without reading to the end: moov stands before mdat, and no fragment is left."""
-    content = write_video(tmp_path / "a.mp4", film(), frames_per_second=8).read_bytes()
+    content = write_video(tmp_path / "a.mp4", video(), frames_per_second=8).read_bytes()
     assert 0 < content.index(b"moov") < content.index(b"mdat")
     assert b"moof" not in content
 
 
 def test_same_frames_give_the_same_bytes(tmp_path: Path) -> None:
     """No date and no version stands in the file."""
-    a, b = (write_video(tmp_path / name, film(), frames_per_second=8).read_bytes() for name in ("a.mp4", "b.mp4"))
+    a, b = (write_video(tmp_path / name, video(), frames_per_second=8).read_bytes() for name in ("a.mp4", "b.mp4"))
     assert a == b
     assert b"Lavf" not in a
 
@@ -83,7 +83,7 @@ def test_unfinished_video_has_another_name(tmp_path: Path) -> None:
     """The final name stands for a complete video: until then, and after an error, only the partial file is there."""
 
     def stop_after_16_frames() -> Iterator[np.ndarray]:
-        yield from film()
+        yield from video()
         assert not (tmp_path / "a.mp4").exists()
         raise RuntimeError("stop")
 
@@ -166,7 +166,7 @@ def test_foreign_video_is_seen_as_the_model_sees(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "noise", "empty", "text", "playlist", "directory", "missing"])
 def test_bad_video_cannot_crash_us(tmp_path: Path, damage: str) -> None:
     """A file that is no video gives one line, at once; a playlist does not lead to other files or addresses."""
-    content = write_video(tmp_path / "good.mp4", film(), frames_per_second=8).read_bytes()
+    content = write_video(tmp_path / "good.mp4", video(), frames_per_second=8).read_bytes()
     path = tmp_path / "bad.mp4"
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n{tmp_path}/good.mp4\n#EXT-X-ENDLIST\n".encode()
     noise = np.random.default_rng(0).bytes(5000)
@@ -185,7 +185,7 @@ def test_bad_video_cannot_crash_us(tmp_path: Path, damage: str) -> None:
 @pytest.mark.slow
 def test_flipped_bytes_are_decoded_or_refused(tmp_path: Path) -> None:
     """A damaged video gives frames of the right shape or ValueError, and nothing else."""
-    content = bytearray(write_video(tmp_path / "good.mp4", film(), frames_per_second=8).read_bytes())
+    content = bytearray(write_video(tmp_path / "good.mp4", video(), frames_per_second=8).read_bytes())
     rng = np.random.default_rng(1)
     path = tmp_path / "bad.mp4"
     for _ in range(20):

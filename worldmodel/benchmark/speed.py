@@ -19,7 +19,7 @@ from ..imagination.sources import Context
 from ..learned_map.map import LearnedMap
 from ..runtime import autocast, use_bfloat16
 from ..simulator import Simulator
-from ..video.figure import Film, draw_movie
+from ..video.figure import Video, draw_grid_video
 from ..video.mp4 import VideoWriter
 from .roofline import Ceilings, count_flops, now, weight_bytes
 
@@ -109,13 +109,13 @@ def imagine_steps(simulator: Simulator, context: Context, *, batch: int, steps: 
 
 
 def video_seconds(frames: np.ndarray, *, frames_per_second: float) -> float:
-    """Return the seconds that drawing frames uint8 (t H W 3) as a movie and writing its MP4 takes."""
-    film = Film(label="", frames=frames, num_context=0, kind="imagined")
+    """Return the seconds that drawing frames uint8 (t H W 3) as a video and writing its MP4 takes."""
+    clip = Video(label="", frames=frames, num_context=0, kind="imagined")
     with tempfile.TemporaryDirectory(prefix="worldmodel-benchmark-") as scratch:
         began = time.perf_counter()
-        with VideoWriter(Path(scratch) / "film.mp4", frames_per_second=frames_per_second) as video:
-            for frame in draw_movie([[film]], frames_per_second=frames_per_second):
-                video.write(frame)
+        with VideoWriter(Path(scratch) / "video.mp4", frames_per_second=frames_per_second) as writer:
+            for frame in draw_grid_video([[clip]], frames_per_second=frames_per_second):
+                writer.write(frame)
         return time.perf_counter() - began
 
 

@@ -24,7 +24,7 @@ COMMANDS = {
     "compare": ("compare", "two evaluations side by side, and which differences are more than chance"),
     "inspect": ("inspect", "say what is in a data set or checkpoint, and whether it is intact"),
     "convert": ("convert", "write a checkpoint in the present layout, with smaller weights if asked"),
-    "preview": ("preview", "draw a film strip and a video of a data set's episodes"),
+    "preview": ("preview", "draw a contact sheet and a video of a data set's episodes"),
     "train-agent": ("train_agent", "train an agent in imagination alone"),
     "test-agent": ("test_agent", "play the real game with trained agents on fresh seeds"),
     "benchmark": ("benchmark", "measure speed"),

@@ -1,4 +1,4 @@
-"""`worldmodel preview`: the episodes of a data set as a film strip and as a video."""
+"""`worldmodel preview`: the episodes of a data set as a contact sheet and as a video."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from . import cli
 
 if TYPE_CHECKING:
     from ..rollouts import EpisodeDataset
-    from ..video.figure import Film
+    from ..video.figure import Video
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
     """Return the command's argument parser."""
-    result = cli.Parser(prog=prog, description="Draw the beginning of some episodes as a film strip and as a video.")
+    result = cli.Parser(prog=prog, description="Draw the beginning of some episodes as a contact sheet and as a video.")
     result.add_argument("path", type=Path, metavar="DIR", help="a data set")
     result.add_argument("--out", type=Path, default=Path("preview"), metavar="DIR", help="where to write")
     result.add_argument("--episodes", type=int, default=4, metavar="N", help="how many, spread over the data set")
@@ -30,29 +30,29 @@ def main(args: argparse.Namespace) -> None:
             raise cli.UsageError(f"{name} must be at least 1, got {number}")
     from ..rollouts import EpisodeDataset
     from ..rollouts.lock import locked
-    from ..video.figure import draw_movie, draw_sheet
+    from ..video.figure import draw_contact_sheet, draw_grid_video
     from ..video.mp4 import replacing, write_video
 
     dataset = EpisodeDataset(args.path)
-    films = _films(dataset, num_episodes=args.episodes, num_frames=args.frames)
+    videos = _videos(dataset, num_episodes=args.episodes, num_frames=args.frames)
     rate = dataset.info.frames_per_second
-    sheet, video = args.out / "preview.png", args.out / "preview.mp4"
-    columns = max(number for number in (1, 2, 4) if len(films) % number == 0)
-    grid = [films[start : start + columns] for start in range(0, len(films), columns)]
+    sheet, file = args.out / "preview.png", args.out / "preview.mp4"
+    columns = max(number for number in (1, 2, 4) if len(videos) % number == 0)
+    grid = [videos[start : start + columns] for start in range(0, len(videos), columns)]
     with locked(args.out):
         with replacing(sheet) as temporary:
-            draw_sheet([[film] for film in films], frames_per_second=rate).save(temporary, format="PNG")
-        write_video(video, draw_movie(grid, frames_per_second=rate), frames_per_second=rate)
-    print(f"{sheet}\n{video}")
+            draw_contact_sheet([[video] for video in videos], frames_per_second=rate).save(temporary, format="PNG")
+        write_video(file, draw_grid_video(grid, frames_per_second=rate), frames_per_second=rate)
+    print(f"{sheet}\n{file}")
 
 
-def _films(dataset: EpisodeDataset, *, num_episodes: int, num_frames: int) -> list[Film]:
+def _videos(dataset: EpisodeDataset, *, num_episodes: int, num_frames: int) -> list[Video]:
     """Return the first frames of episodes spread over the data set, all of the same length.
 
     Raises:
         ValueError: if there are no episodes.
     """
-    from ..video.figure import Film
+    from ..video.figure import Video
 
     if not len(dataset):
         raise ValueError(f"{dataset.path} has no episodes yet")
@@ -61,7 +61,7 @@ def _films(dataset: EpisodeDataset, *, num_episodes: int, num_frames: int) -> li
     length = min(num_frames, *(int(dataset.lengths[index]) for index in chosen))
     names = dataset.info.action_names
     return [
-        Film(
+        Video(
             label=f"episode {index}",
             frames=dataset.frames(index, 0, length),
             num_context=0,

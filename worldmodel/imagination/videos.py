@@ -1,4 +1,4 @@
-"""Imagined films: several futures of one context, sampled in latent space, then drawn as movies and a contact sheet."""
+"""Imagined videos: several futures of one context, sampled in latent space, then drawn with a contact sheet."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from torch import Tensor
 
 from ..simulator import Simulator
 from ..types import NO_ACTION
-from ..video.figure import Film, draw_movie, draw_sheet
+from ..video.figure import Video, draw_contact_sheet, draw_grid_video
 from ..video.mp4 import VideoWriter, replacing
 from .action_script import Script, file_names, parse
 from .sources import Context, Source, load_context
 from .truth import real_futures
 
 ALL = "imagine"  # the name of the files that show every video
-COLUMNS = 4  # videos beside each other in the movie that shows all
+COLUMNS = 4  # videos beside each other in the grid video that shows all
 CHUNK = 16  # frames decoded at once
 
 EPISODES = Path(__file__).parents[1] / "pretrained" / "episodes"  # held out, shipped with the package
@@ -77,7 +77,7 @@ def imagine_videos(
         "top_k": simulator.top_k,
         "frame_rate": simulator.frames_per_second,
     }
-    return write_films(simulator, futures, Path(out), real=real, about=described, report=report)
+    return write_videos(simulator, futures, Path(out), real=real, about=described, report=report)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,17 +158,17 @@ class DecodedFrames(Sequence[np.ndarray]):
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What `write_films` made: a movie for each script, all of them in one, the contact sheet, and the record of it."""
+    """What `write_videos` made: a video for each script, a grid video of all, a contact sheet, and a record of how."""
 
     videos: tuple[Path, ...]
-    movie: Path
-    sheet: Path
+    grid_video: Path
+    contact_sheet: Path
     record: Path
     frames_per_second: float  # imagined frames a second of computing, all videos together, decoding included
     psnr: tuple[tuple[float, ...], ...] = field(default=())  # dB to the real future, of each step of each script
 
 
-def write_films(
+def write_videos(
     simulator: Simulator,
     futures: Futures,
     out: Path,
@@ -192,20 +192,22 @@ def write_films(
     """
     out.mkdir(parents=True, exist_ok=True)
     decoded = [DecodedFrames(simulator, futures.context.frames, codes) for codes in futures.codes]
-    pairs = _films(futures, decoded, real)
+    pairs = _videos(futures, decoded, real)
     stems = file_names(futures.scripts, reserved=[ALL])
     paths = tuple(out / f"{stem}.mp4" for stem in stems)
     grids = {path: [pair] for path, pair in zip(paths, pairs, strict=True)} | {out / f"{ALL}.mp4": _wrap(pairs)}
-    psnr = _draw_movies(grids, pairs, simulator.frames_per_second, report)
+    psnr = _draw_videos(grids, pairs, simulator.frames_per_second, report)
     count = futures.num_steps * len(pairs)
     seconds = futures.seconds + sum(frames.seconds for frames in decoded)
     sheet = out / f"{ALL}.png"
     with replacing(sheet) as temporary:
-        draw_sheet(pairs, frames_per_second=simulator.frames_per_second).save(temporary, format="PNG", compress_level=4)
+        draw_contact_sheet(pairs, frames_per_second=simulator.frames_per_second).save(
+            temporary, format="PNG", compress_level=4
+        )
     written = Written(
         videos=paths,
-        movie=out / f"{ALL}.mp4",
-        sheet=sheet,
+        grid_video=out / f"{ALL}.mp4",
+        contact_sheet=sheet,
         record=out / f"{ALL}.json",
         frames_per_second=count / seconds,
         psnr=psnr,
@@ -214,13 +216,13 @@ def write_films(
     return written
 
 
-def _films(futures: Futures, decoded: Sequence[DecodedFrames], real: Sequence[np.ndarray]) -> list[list[Film]]:
-    """Return for each script its films: the real one, if there is one, and the imagined one."""
+def _videos(futures: Futures, decoded: Sequence[DecodedFrames], real: Sequence[np.ndarray]) -> list[list[Video]]:
+    """Return for each script its videos: the real one, if there is one, and the imagined one."""
     context = futures.context.frames
     pairs = []
     for number, (script, frames) in enumerate(zip(futures.scripts, decoded, strict=True)):
         pressed = script.names(futures.num_steps)
-        film = Film(
+        video = Video(
             label=script.text,
             frames=frames,
             num_context=len(context),
@@ -228,38 +230,38 @@ def _films(futures: Futures, decoded: Sequence[DecodedFrames], real: Sequence[np
             pressed=pressed,
             aspect=futures.context.aspect,
         )
-        truth = [replace(film, frames=np.concatenate([context, real[number]]), kind="real")] if len(real) else []
-        pairs.append([*truth, film])
+        truth = [replace(video, frames=np.concatenate([context, real[number]]), kind="real")] if len(real) else []
+        pairs.append([*truth, video])
     return pairs
 
 
-def _wrap(pairs: Sequence[Sequence[Film]]) -> list[list[Film]]:
-    """Return the grid of all films: scripts beside each other, the real future of each above the imagined one."""
+def _wrap(pairs: Sequence[Sequence[Video]]) -> list[list[Video]]:
+    """Return the grid of all videos: scripts beside each other, the real future of each above the imagined one."""
     bands = [pairs[start : start + COLUMNS] for start in range(0, len(pairs), COLUMNS)]
     return [[pair[row] for pair in band] for band in bands for row in range(len(band[0]))]
 
 
-def _draw_movies(
-    grids: Mapping[Path, list[list[Film]]],
-    pairs: Sequence[Sequence[Film]],
+def _draw_videos(
+    grids: Mapping[Path, list[list[Video]]],
+    pairs: Sequence[Sequence[Video]],
     frames_per_second: float,
     report: StageReport,
 ) -> tuple[tuple[float, ...], ...]:
-    """Write all movies in step, so that each frame is decoded once; return each script's PSNR to its real future.
+    """Write all video files in step, so that each frame is decoded once; return each script's PSNR to its real future.
 
-    While the encoders, which need no Python, work on one frame of each movie, the next is drawn.
+    While the encoders, which need no Python, work on one frame of each file, the next is drawn.
     """
     num_context, length = pairs[0][0].num_context, len(pairs[0][0].frames)
     psnr: list[list[float]] = [[] for pair in pairs if len(pair) > 1]
     with ExitStack() as stack:
         writers = [stack.enter_context(VideoWriter(path, frames_per_second=frames_per_second)) for path in grids]
-        movies: list[Iterator[np.ndarray]] = [
-            draw_movie(grid, frames_per_second=frames_per_second) for grid in grids.values()
+        drawn: list[Iterator[np.ndarray]] = [
+            draw_grid_video(grid, frames_per_second=frames_per_second) for grid in grids.values()
         ]
         pool = stack.enter_context(ThreadPoolExecutor())
         encoding: Iterator[None] = iter(())
         for index in range(length):
-            frames = [next(movie) for movie in movies]
+            frames = [next(video) for video in drawn]
             list(encoding)
             encoding = pool.map(VideoWriter.write, writers, frames)
             if index >= num_context:
@@ -288,8 +290,8 @@ def _write_record(written: Written, futures: Futures, about: Mapping[str, Any]) 
         "context": {**futures.context.description, "frames": len(futures.context.frames)},
         "steps": futures.num_steps,
         "videos": videos,
-        "movie": written.movie.name,
-        "sheet": written.sheet.name,
+        "grid_video": written.grid_video.name,
+        "contact_sheet": written.contact_sheet.name,
         "frames_per_second": round(written.frames_per_second, 3),
     }
     with replacing(written.record) as temporary:

@@ -53,8 +53,8 @@ class VideoRecording:
         self._latest |= {view: image for view, image in shown.images.items() if view in self._views}
         if len(self._latest) == len(self._views):
             self.num_frames += 1
-            films = [(view, self._latest[view]) for view in self._views]
-            self._pending = self._thread.submit(lambda: self._writer.write(draw(films, shown.action)))
+            views = [(view, self._latest[view]) for view in self._views]
+            self._pending = self._thread.submit(lambda: self._writer.write(draw(views, shown.action)))
 
     def close(self) -> Path | None:
         """Finish the video and return its path, None if it has no frame."""
@@ -74,18 +74,18 @@ class VideoRecording:
             self._pending.result()
 
 
-def draw(films: Sequence[tuple[str, np.ndarray]], action: str | None, *, side: int = SIDE) -> np.ndarray:
-    """Return the pictures of `films` (view, uint8 (H, W, 3)) side by side, each under its name: uint8 (H, W, 3).
+def draw(views: Sequence[tuple[str, np.ndarray]], action: str | None, *, side: int = SIDE) -> np.ndarray:
+    """Return the pictures of `views` (view, uint8 (H, W, 3)) side by side, each under its name: uint8 (H, W, 3).
 
     A picture is enlarged by whole pixels to at most `side`.
     """
-    height, width = films[0][1].shape[:2]
+    height, width = views[0][1].shape[:2]
     scale = max(1, side // height)
     step = width * scale + MARGIN
-    size = (MARGIN + step * len(films), HEADER + height * scale + MARGIN)
+    size = (MARGIN + step * len(views), HEADER + height * scale + MARGIN)
     canvas = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), DARK.background)
     pen = ImageDraw.Draw(canvas)
-    for column, (view, frame) in enumerate(films):
+    for column, (view, frame) in enumerate(views):
         x = MARGIN + column * step
         pen.text((x, HEADER - 12), view, font=font(TEXT), fill=KINDS[view], anchor="ls")
         canvas.paste(Image.fromarray(enlarge(frame, scale)), (x, HEADER))

@@ -1,4 +1,4 @@
-"""How films are drawn: borders and captions that tell context from imagined, as a movie and as a contact sheet."""
+"""How videos are drawn, as a grid or a contact sheet: borders and captions tell context from imagined."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LIGHT = Theme(background="#ffffff", text="#1b1d21", muted="#6d737c", track="#e3e
 
 
 @dataclass(frozen=True, kw_only=True)
-class Film:
+class Video:
     """Frames to show, uint8 (H, W, 3) each: `num_context` real ones, then the future that `kind` names."""
 
     label: str  # the whole of what was pressed
@@ -42,13 +42,13 @@ class Film:
 
     def __post_init__(self) -> None:
         if not len(self.frames):
-            raise ValueError("a film has at least one frame")
+            raise ValueError("a video has at least one frame")
         if self.frames[0].dtype != np.uint8 or self.frames[0].ndim != 3:
             raise ValueError(f"frames are uint8 (H, W, 3), got {self.frames[0].dtype} {self.frames[0].shape}")
         if not 0 <= self.num_context <= len(self.frames):
-            raise ValueError(f"a film of {len(self.frames)} frames cannot have {self.num_context} context frames")
+            raise ValueError(f"a video of {len(self.frames)} frames cannot have {self.num_context} context frames")
         if self.kind not in KINDS:
-            raise ValueError(f"a film is one of {', '.join(KINDS)}, got {self.kind!r}")
+            raise ValueError(f"a video is one of {', '.join(KINDS)}, got {self.kind!r}")
         if self.pressed and len(self.pressed) != len(self.frames) - self.num_context:
             raise ValueError(f"{len(self.pressed)} presses for {len(self.frames) - self.num_context} future frames")
 
@@ -100,7 +100,7 @@ def enlarge(frame: np.ndarray, scale: int) -> np.ndarray:
     return frame.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-# The movie. All lengths in pixels of the finished picture.
+# The grid video. All lengths in pixels of the finished picture.
 SCALE = 4
 BORDER = 6
 MARGIN = 28
@@ -110,47 +110,47 @@ CAPTION_SIZE = 27
 CLOCK_SIZE = 21
 
 
-def draw_movie(grid: Sequence[Sequence[Film]], *, frames_per_second: float) -> Iterator[np.ndarray]:
-    """Yield the movie of `grid`, rows of films that play at the same time: uint8 (H, W, 3) a frame, even sides.
+def draw_grid_video(grid: Sequence[Sequence[Video]], *, frames_per_second: float) -> Iterator[np.ndarray]:
+    """Yield the grid video of `grid`, rows of videos that play at the same time: uint8 (H, W, 3) a frame, even sides.
 
-    No row is longer than the first. Each film has its caption, the number and time of the frame (counted from the
+    No row is longer than the first. Each video has its caption, the number and time of the frame (counted from the
     first one after the context) and a border in the colour of where the frame comes from; a time line runs below.
     """
-    lengths = {len(film.frames) for row in grid for film in row}
+    lengths = {len(video.frames) for row in grid for video in row}
     if len(lengths) != 1 or any(len(row) > len(grid[0]) for row in grid):
-        raise ValueError(f"the films of a movie have one length, and no row is longer than the first; got {lengths}")
+        raise ValueError(f"the videos of a grid have one length, and no row is longer than the first; got {lengths}")
     for index in range(lengths.pop()):
-        yield _movie_frame(grid, index, frames_per_second)
+        yield _grid_frame(grid, index, frames_per_second)
 
 
-def _movie_frame(grid: Sequence[Sequence[Film]], index: int, frames_per_second: float) -> np.ndarray:
+def _grid_frame(grid: Sequence[Sequence[Video]], index: int, frames_per_second: float) -> np.ndarray:
     height, width = (side * SCALE + 2 * BORDER for side in grid[0][0].size)
     step_x, step_y = width + MARGIN, HEADER + height + MARGIN
     size = (step_x * len(grid[0]) + MARGIN, step_y * len(grid) + FOOTER)
     canvas = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), DARK.background)
     draw = ImageDraw.Draw(canvas)
-    for row, films in enumerate(grid):
-        for column, film in enumerate(films):
+    for row, videos in enumerate(grid):
+        for column, video in enumerate(videos):
             x, y = MARGIN + column * step_x, row * step_y
-            _movie_header(draw, film, index, frames_per_second, box=(x, y, x + width, y + HEADER))
-            draw.rectangle((x, y + HEADER, x + width - 1, y + HEADER + height - 1), fill=film.color(index))
-            canvas.paste(film.picture(index, scale=SCALE), (x + BORDER, y + HEADER + BORDER))
-    for column, film in enumerate(grid[-1]):
+            _frame_header(draw, video, index, frames_per_second, box=(x, y, x + width, y + HEADER))
+            draw.rectangle((x, y + HEADER, x + width - 1, y + HEADER + height - 1), fill=video.color(index))
+            canvas.paste(video.picture(index, scale=SCALE), (x + BORDER, y + HEADER + BORDER))
+    for column, video in enumerate(grid[-1]):
         x = MARGIN + column * step_x
-        _time_line(draw, film, index, box=(x, size[1] - FOOTER - 6, x + width, size[1] - FOOTER))
+        _time_line(draw, video, index, box=(x, size[1] - FOOTER - 6, x + width, size[1] - FOOTER))
     return np.asarray(canvas)
 
 
-def _movie_header(
-    draw: ImageDraw.ImageDraw, film: Film, index: int, frames_per_second: float, *, box: tuple[int, int, int, int]
+def _frame_header(
+    draw: ImageDraw.ImageDraw, video: Video, index: int, frames_per_second: float, *, box: tuple[int, int, int, int]
 ) -> None:
     left, _, right, bottom = box
-    step = film.step(index)
+    step = video.step(index)
     clock = f"{_signed(step)}   {step / frames_per_second:.2f} s"
     baseline = bottom - 14
     room = right - left - font(CLOCK_SIZE).getlength(clock) - 24
-    caption = shorten(film.caption(index), room, CAPTION_SIZE)
-    draw.text((left, baseline), caption, font=font(CAPTION_SIZE), fill=film.color(index), anchor="ls")
+    caption = shorten(video.caption(index), room, CAPTION_SIZE)
+    draw.text((left, baseline), caption, font=font(CAPTION_SIZE), fill=video.color(index), anchor="ls")
     draw.text((right, baseline), clock, font=font(CLOCK_SIZE), fill=DARK.muted, anchor="rs")
 
 
@@ -158,14 +158,14 @@ def _signed(step: int) -> str:
     return f"{step:+d}" if step else "0"
 
 
-def _time_line(draw: ImageDraw.ImageDraw, film: Film, index: int, *, box: tuple[int, int, int, int]) -> None:
+def _time_line(draw: ImageDraw.ImageDraw, video: Video, index: int, *, box: tuple[int, int, int, int]) -> None:
     left, top, right, bottom = box
-    length = len(film.frames)
+    length = len(video.frames)
     gap = 4 if (right - left) / length > 10 else 0
     for position in range(length):
         x0 = left + round(position * (right - left + gap) / length)
         x1 = left + round((position + 1) * (right - left + gap) / length) - gap - 1
-        color = film.color(position) if position <= index else DARK.track
+        color = video.color(position) if position <= index else DARK.track
         draw.rectangle((x0, top, max(x0, x1), bottom - 1), fill=color)
 
 
@@ -185,31 +185,31 @@ HEAD = 104
 
 @dataclass(frozen=True, kw_only=True)
 class _Columns:
-    """Which frames a sheet shows and where."""
+    """Which frames a contact sheet shows and where."""
 
     shown: list[int]
     lefts: list[int]
     width: int  # of a cell
 
 
-def draw_sheet(rows: Sequence[Sequence[Film]], *, frames_per_second: float) -> Image.Image:
-    """Return all films as strips, one under the other, the films of a row close together: a figure for a page.
+def draw_contact_sheet(rows: Sequence[Sequence[Video]], *, frames_per_second: float) -> Image.Image:
+    """Return all videos as strips, one under the other, the videos of a row close together: a figure for a page.
 
-    Of films longer than MAX_COLUMNS frames the last context frames and an even choice of the others are shown.
+    Of videos longer than MAX_COLUMNS frames the last context frames and an even choice of the others are shown.
     """
-    films = [film for row in rows for film in row]
-    height, width = (side + 2 * CELL_BORDER for side in films[0].size)
-    left = SHEET_MARGIN + round(max(_label_width(film) for film in films)) + GROUP_GAP
-    columns = _columns(films[0], left, width)
-    gaps = (len(films) - len(rows)) * CELL_GAP + (len(rows) - 1) * GROUP_GAP
-    size = (columns.lefts[-1] + width + SHEET_MARGIN, SHEET_MARGIN * 2 + HEAD + len(films) * height + gaps)
+    videos = [video for row in rows for video in row]
+    height, width = (side + 2 * CELL_BORDER for side in videos[0].size)
+    left = SHEET_MARGIN + round(max(_label_width(video) for video in videos)) + GROUP_GAP
+    columns = _columns(videos[0], left, width)
+    gaps = (len(videos) - len(rows)) * CELL_GAP + (len(rows) - 1) * GROUP_GAP
+    size = (columns.lefts[-1] + width + SHEET_MARGIN, SHEET_MARGIN * 2 + HEAD + len(videos) * height + gaps)
     sheet = Image.new("RGB", size, LIGHT.background)
     draw = ImageDraw.Draw(sheet)
-    _sheet_head(draw, films, columns, frames_per_second)
+    _sheet_head(draw, videos, columns, frames_per_second)
     y = SHEET_MARGIN + HEAD
     for row in rows:
-        for film in row:
-            _strip(sheet, film, columns, y, lines=_label_lines(film) if film is row[0] else [])
+        for video in row:
+            _strip(sheet, video, columns, y, lines=_label_lines(video) if video is row[0] else [])
             y += height + CELL_GAP
         y += GROUP_GAP - CELL_GAP
     return sheet
@@ -224,41 +224,43 @@ def sheet_columns(num_context: int, length: int) -> list[int]:
     return list(range(num_context - shown_context, num_context)) + future
 
 
-def _columns(film: Film, left: int, width: int) -> _Columns:
-    shown = sheet_columns(film.num_context, len(film.frames))
-    first_future = sum(index < film.num_context for index in shown)
+def _columns(video: Video, left: int, width: int) -> _Columns:
+    shown = sheet_columns(video.num_context, len(video.frames))
+    first_future = sum(index < video.num_context for index in shown)
     breaks = first_future and GROUP_GAP - CELL_GAP
     lefts = [left + i * (width + CELL_GAP) + (breaks if i >= first_future else 0) for i in range(len(shown))]
     return _Columns(shown=shown, lefts=lefts, width=width)
 
 
-def _label_lines(film: Film) -> list[str]:
+def _label_lines(video: Video) -> list[str]:
     """The label, one line a press, at most MAX_LINES."""
-    lines = film.label.replace("/", "/\n").splitlines() or [""]
+    lines = video.label.replace("/", "/\n").splitlines() or [""]
     return lines if len(lines) <= MAX_LINES else [*lines[: MAX_LINES - 1], "..."]
 
 
-def _label_width(film: Film) -> float:
-    lines = [font(LABEL_SIZE).getlength(line) for line in _label_lines(film)]
-    return max(*lines, font(NOTE_SIZE).getlength(film.kind))
+def _label_width(video: Video) -> float:
+    lines = [font(LABEL_SIZE).getlength(line) for line in _label_lines(video)]
+    return max(*lines, font(NOTE_SIZE).getlength(video.kind))
 
 
-def _sheet_head(draw: ImageDraw.ImageDraw, films: Sequence[Film], columns: _Columns, frames_per_second: float) -> None:
+def _sheet_head(
+    draw: ImageDraw.ImageDraw, videos: Sequence[Video], columns: _Columns, frames_per_second: float
+) -> None:
     """Draw a bracket over the context and one over the future, and the number of each frame."""
-    film = films[0]
+    video = videos[0]
     for index, left in zip(columns.shown, columns.lefts, strict=True):
         middle = (left + columns.width / 2, SHEET_MARGIN + HEAD - 12)
-        draw.text(middle, _signed(film.step(index)), font=font(NOTE_SIZE), fill=LIGHT.muted, anchor="ms")
-    kinds = sorted({film.kind for film in films}, reverse=True)
+        draw.text(middle, _signed(video.step(index)), font=font(NOTE_SIZE), fill=LIGHT.muted, anchor="ms")
+    kinds = sorted({video.kind for video in videos}, reverse=True)
     color = KINDS[kinds[0]] if len(kinds) == 1 else LIGHT.muted
-    context = [left for index, left in zip(columns.shown, columns.lefts, strict=True) if index < film.num_context]
+    context = [left for index, left in zip(columns.shown, columns.lefts, strict=True) if index < video.num_context]
     future = columns.lefts[len(context) :]
     if context:
         _bracket(draw, "context", CONTEXT, context[0], context[-1] + columns.width)
     if future:
         end = future[-1] + columns.width
         _bracket(draw, " / ".join(kinds), color, future[0], end)
-        seconds = f"{film.step(columns.shown[-1]) / frames_per_second:.2f} s"
+        seconds = f"{video.step(columns.shown[-1]) / frames_per_second:.2f} s"
         draw.text((end, SHEET_MARGIN + 26), seconds, font=font(NOTE_SIZE), fill=LIGHT.muted, anchor="rs")
 
 
@@ -267,17 +269,17 @@ def _bracket(draw: ImageDraw.ImageDraw, title: str, color: str, left: int, right
     draw.rectangle((left, SHEET_MARGIN + 44, right - 1, SHEET_MARGIN + 48), fill=color)
 
 
-def _strip(sheet: Image.Image, film: Film, columns: _Columns, y: int, *, lines: Sequence[str]) -> None:
-    """Draw one film: the `lines` of its label and its kind at the left, then its frames."""
+def _strip(sheet: Image.Image, video: Video, columns: _Columns, y: int, *, lines: Sequence[str]) -> None:
+    """Draw one video: the `lines` of its label and its kind at the left, then its frames."""
     draw = ImageDraw.Draw(sheet)
-    height, width = film.size
+    height, width = video.size
     right = columns.lefts[0] - GROUP_GAP
     baseline = y + CELL_BORDER + (height - len(lines) * LINE - NOTE_SIZE) / 2 + LABEL_SIZE - 6
     for line in lines:
         draw.text((right, baseline), line, font=font(LABEL_SIZE), fill=LIGHT.text, anchor="rs")
         baseline += LINE
-    draw.text((right, baseline - 4), film.kind, font=font(NOTE_SIZE), fill=KINDS[film.kind], anchor="rs")
+    draw.text((right, baseline - 4), video.kind, font=font(NOTE_SIZE), fill=KINDS[video.kind], anchor="rs")
     for index, left in zip(columns.shown, columns.lefts, strict=True):
         edge = (left, y, left + width + 2 * CELL_BORDER - 1, y + height + 2 * CELL_BORDER - 1)
-        draw.rectangle(edge, fill=film.color(index))
-        sheet.paste(film.picture(index), (left + CELL_BORDER, y + CELL_BORDER))
+        draw.rectangle(edge, fill=video.color(index))
+        sheet.paste(video.picture(index), (left + CELL_BORDER, y + CELL_BORDER))

@@ -34,7 +34,7 @@ class VideoWriter:
     Until `close` the video is beside `path` as NAME.partial.mp4, in fragments of one frame each, and plays at any
     moment; `close` gives it its name. After an error the partial file stays if there is something in it to be played.
 
-    >>> with VideoWriter("film.mp4", frames_per_second=8.75) as video:
+    >>> with VideoWriter("video.mp4", frames_per_second=8.75) as video:
     ...     video.write(frame)  # uint8 (H, W, 3); an odd side is extended by one pixel
     """
 

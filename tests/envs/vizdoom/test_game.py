@@ -55,13 +55,13 @@ def test_seed_and_actions_replay_bit_for_bit(game: Game) -> None:
     """The frames depend on seed and actions alone, not on what the engine played before or which engine it is."""
     actions = np.random.default_rng(0).integers(len(game.action_names), size=30)
 
-    def film(player: Game, seed: int) -> np.ndarray:
+    def play(player: Game, seed: int) -> np.ndarray:
         return np.stack([player.reset(seed).frame, *(player.step(int(action)).frame for action in actions)])  # type: ignore[misc]
 
-    first, other = film(game, 11), film(game, 12)
+    first, other = play(game, 11), play(game, 12)
     with closing(make_env()) as second:
-        assert np.array_equal(film(second, 11), first)
-    assert np.array_equal(film(game, 11), first)
+        assert np.array_equal(play(second, 11), first)
+    assert np.array_equal(play(game, 11), first)
     assert not np.array_equal(first, other)
 
 

@@ -42,7 +42,7 @@ def test_two_halves_of_the_same_are_not_distinguishable(real: np.ndarray) -> Non
     assert abs(right.mean() - 0.5) <= 3 * 0.5 / np.sqrt(24)
 
 
-def test_no_film_is_asked_about_after_training_on_it(real: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_clip_is_asked_about_after_training_on_it(real: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """A classifier is trained on the other folds alone, and asked about each video of its own fold at each horizon."""
     trained: list[set[int]] = []
     asked: list[tuple[int, int]] = []
