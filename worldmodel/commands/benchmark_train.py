@@ -7,7 +7,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 from .benchmark import Measurement
-from .cli import override
+from .cli import add_settings, override
 from .training import training_config
 
 if TYPE_CHECKING:
@@ -23,12 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stage", choices=["dynamics", "tokenizer"], default="dynamics", help="which model is trained")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="of a run")
     parser.add_argument("--compile", action="store_true", help="compile the model first, which takes a minute")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change any setting of the model or the training; without it the model is the one of the package",
+    add_settings(
+        parser,
+        "change any setting of the model or the training; without it the model is the one of the package",
     )
 
 

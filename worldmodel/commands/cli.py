@@ -46,6 +46,11 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE_ERROR, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
+def add_settings(parser: argparse.ArgumentParser, help: str) -> None:
+    """Add `--set NAME=VALUE`, for what has no flag of its own; it may be repeated, or take several at once."""
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=help)
+
+
 class UsageError(ValueError):
     """The command line asks for something that cannot be: exit code 2."""
 

@@ -51,13 +51,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
         "(only your own: it runs code), or shares: explore=0.7,random=0.3",
     )
     result.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="games played at once")
-    result.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME=VALUE",
-        help="frame_size=128; frame_skip=N, on top of what an id repeats by itself (4 in ViZDoom, 1 elsewhere); "
+    cli.add_settings(
+        result,
+        "frame_size=128; frame_skip=N, on top of what an id repeats by itself (4 in ViZDoom, 1 elsewhere); "
         "fit=squash, pad or crop; actions=noop,forward,left or actions=table.json; split=train or test, whose seeds to "
         "use; seed=N, the first one within the split",
     )

@@ -41,12 +41,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
     p.add_argument("--clips", type=int, default=40, metavar="N", help="how many clips to draw at most")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of the clips and of the imagination")
     p.add_argument("--quick", action="store_true", help="a tenth of the work: to see that it works, not to compare")
-    p.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="any other setting: context=6 (real frames the model is given), temperature=1.0, processes=0 "
+    cli.add_settings(
+        p,
+        "any other setting: context=6 (real frames the model is given), temperature=1.0, processes=0 "
         "(questions asked at once, 0 means one a core, at most 4)",
     )
     return p

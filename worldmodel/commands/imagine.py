@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import Parser, UsageError, override
+from .cli import Parser, UsageError, add_settings, override
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -42,12 +42,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, default=Path("imagined"), metavar="DIR", help="where the videos go")
     p.add_argument("--truth", action="store_true", help="show the real game under the same actions beside it")
     p.add_argument("--no-map", action="store_true", help="imagine without the learned map that the checkpoint may have")
-    p.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="any other setting: seed=0 (of the sampling, and of the start where --from names none), temperature=1.0 "
+    add_settings(
+        p,
+        "any other setting: seed=0 (of the sampling, and of the start where --from names none), temperature=1.0 "
         "(0 takes the likeliest codes), top_k=0 (sample among the likeliest K codes only; 0 = all)",
     )
     return p

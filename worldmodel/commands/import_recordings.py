@@ -20,13 +20,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
     )
     result.add_argument("source", type=Path, metavar="SOURCE", help="a video, or a folder")
     result.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new data set's directory")
-    result.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME=VALUE",
-        help="frame_size=128; fit=squash, pad or crop; frames_per_second=N, for pictures, which have no rate; "
+    cli.add_settings(
+        result,
+        "frame_size=128; fit=squash, pad or crop; frames_per_second=N, for pictures, which have no rate; "
         "actions=noop,left,right, the names of the actions 0, 1, 2; env=NAME; split=train or test",
     )
     return result

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from .cli import Parser, override
+from .cli import Parser, add_settings, override
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -20,7 +20,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     p.add_argument("--world", default="imagination", help="imagination, real, or shuffled (meaningless actions)")
     p.add_argument("--seed", type=int, default=0, help="of the policy, the games and the batches")
     p.add_argument("--resume", action="store_true", help="train the agent in --out further, up to --steps")
-    p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change any setting")
+    add_settings(p, "change any setting")
     return p
 
 

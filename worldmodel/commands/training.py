@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import ProcessError, UsageError, override
+from .cli import ProcessError, UsageError, add_settings, override
 
 if TYPE_CHECKING:
     from ..config import TrainingConfig
@@ -34,12 +34,9 @@ def add_training_flags(p: argparse.ArgumentParser, *, minutes: float) -> None:
         metavar="N",
         help="train one model in N processes, each with clips of its own; 0 means one a GPU or core, or as before",
     )
-    p.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change any setting of the model or the training",
+    add_settings(
+        p,
+        "change any setting of the model or the training",
     )
 
 
