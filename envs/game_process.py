@@ -1,7 +1,7 @@
 """The process that a game lives in: it makes one game and answers reset, step and close over a socket.
 
-A game of its own process cannot disturb another one (renderers with global buffers do), is drawn in the thread that
-made it, and takes nobody with it when its engine crashes.
+A game in a process of its own cannot disturb another one (renderers with global buffers do), is drawn in the thread
+that made it, and ends no other process when its engine crashes.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ CLOSE_SECONDS = 3.0
 LOOK_SECONDS = 0.2  # how often a silent process is looked at
 BUFFER = 1 << 20  # bytes of the socket: a frame is sent at once
 MAX_PATIENCE = 8.0
-# A game plays no sound, greets nobody, and is one of several on the machine.
+# A game plays no sound, prints no greeting, and is one of several on the machine.
 SURROUNDINGS = {
     "SDL_AUDIODRIVER": "dummy",
     "PYGAME_HIDE_SUPPORT_PROMPT": "1",

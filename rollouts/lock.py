@@ -1,4 +1,4 @@
-"""A directory for one process at a time: whoever writes into it holds its lock."""
+"""A directory for one process at a time: the one that writes into it holds its lock."""
 
 from __future__ import annotations
 

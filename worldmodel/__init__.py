@@ -1,4 +1,4 @@
-"""A video world model: it watches a game, learns it, and becomes it."""
+"""A video world model: a VQ-VAE and an action-conditioned transformer over its codes, as a simulator."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _HOMES = {
 }
 
 
-if "gymnasium" in sys.modules:  # who imports it wants the id; nobody else waits for it
+if "gymnasium" in sys.modules:  # its users want the id; others are spared the import
     from .environment import register
 
     register()

@@ -287,7 +287,7 @@ class TrainingConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What `worldmodel evaluate` is rarely told otherwise."""
+    """Settings of `worldmodel evaluate` that are rarely changed."""
 
     context: int = 6  # real frames the model is given
     temperature: float = 1.0  # of sampling
@@ -301,7 +301,7 @@ class EvaluationConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImagineConfig:
-    """What `imagine` is rarely told otherwise."""
+    """Settings of `imagine` that are rarely changed."""
 
     seed: int = 0  # of the sampling, and of the start where --from names none
     temperature: float = 1.0  # 0 takes the likeliest codes

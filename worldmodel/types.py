@@ -29,4 +29,4 @@ Logits = Float[Tensor, "b t h w k"]
 
 NO_ACTION = -1
 
-Report = Callable[[int, int], None]  # is told how much of something is done, of how much
+Report = Callable[[int, int], None]  # called with how much of something is done, of how much

@@ -75,6 +75,12 @@ def test_flags_are_frozen(name: str) -> None:
     assert all(action.help for action in actions)
 
 
+@pytest.mark.parametrize("name", FLAGS)
+def test_flags_are_few(name: str) -> None:
+    """At most eight flags a command, beside `--set`, which takes all other settings, and `--json`."""
+    assert len(set(FLAGS[name].split()) - {"--set", "--json"}) <= 8
+
+
 def test_every_command_is_frozen() -> None:
     """No command is missing from the list, and none in it has gone."""
     assert parsers().keys() == FLAGS.keys()

@@ -61,7 +61,7 @@ def test_the_threshold_decides_without_chance() -> None:
 
 
 def test_a_reward_that_ends_the_episode_is_not_collected_twice() -> None:
-    """Trap "dream returns above the possible maximum": reward and end are drawn as one, so an imagined episode in
+    """Trap "imagined returns above the possible maximum": reward and end are drawn as one, so an imagined episode in
     which a hit always ends the game never gets the hit's reward twice, even where a hit is uncertain."""
     model = head()
     rewards = torch.tensor([0.0, 96.0]).repeat(16)[:, None]

@@ -22,7 +22,7 @@ def toy(context_frames: int) -> RealGameEnv:
 
 
 def test_the_agent_takes_over_where_it_does_in_imagination() -> None:
-    """Trap "another number of no-ops in the dream than in reality": with a context of 4 frames, 3 steps are played
+    """Trap "another number of no-ops in imagination than in reality": with a context of 4 frames, 3 steps are played
     before, always the same ones for a seed, and the agent is shown the frame that they lead to."""
     with closing(toy(4)) as env, closing(make_env("toy", frame_skip=1, frame_size=32)) as game:
         observation, info = env.reset(options={"game_seed": 5})

@@ -24,9 +24,9 @@ def test_a_predicted_step_is_that_of_the_motion_model() -> None:
     """Nothing that is not known changes where a step leads."""
     motion_model = walker()
     poses, momenta = torch.rand(5, 3, generator=GENERATOR), 0.005 * torch.randn(5, MOMENTUM_DIM, generator=GENERATOR)
-    told = torch.randint(4, (5, HISTORY), generator=GENERATOR)
-    after, went, _ = ekf_predict(motion_model, poses, told, momenta, initial_covariance(poses).expand(5, -1, -1))
-    for found, want in zip((after, went), motion_model(poses, told, momenta), strict=True):
+    history = torch.randint(4, (5, HISTORY), generator=GENERATOR)
+    after, went, _ = ekf_predict(motion_model, poses, history, momenta, initial_covariance(poses).expand(5, -1, -1))
+    for found, want in zip((after, went), motion_model(poses, history, momenta), strict=True):
         torch.testing.assert_close(found, want)
 
 
@@ -39,13 +39,13 @@ def test_what_is_not_known_goes_on_with_the_player() -> None:
     mixed = torch.randn(STATE_DIM, STATE_DIM, generator=GENERATOR) * 0.3 + torch.eye(STATE_DIM)
     errors = mixed @ torch.diag(spread.square()) @ mixed.T
     pose, momentum = torch.tensor([[0.1, -0.2, 0.7]]), torch.tensor([[0.0, 0.0, 0.006, 0.002]])
-    told = torch.zeros(1, HISTORY, dtype=torch.int64)
-    _, _, found = ekf_predict(motion_model, pose, told, momentum, errors.unsqueeze(0))
+    history = torch.zeros(1, HISTORY, dtype=torch.int64)
+    _, _, found = ekf_predict(motion_model, pose, history, momentum, errors.unsqueeze(0))
     n = 50_000
     drawn = torch.randn(n, STATE_DIM, generator=GENERATOR) @ torch.linalg.cholesky(errors).T
     poses = pose + drawn[:, :3]
     speeds = rotate(rotate(momentum[:, 2:], pose[:, 2]) + drawn[:, 3:], -poses[:, 2])
-    after, went = motion_model(poses, told.expand(n, -1), torch.cat([torch.zeros(n, 2), speeds], dim=1))
+    after, went = motion_model(poses, history.expand(n, -1), torch.cat([torch.zeros(n, 2), speeds], dim=1))
     state = torch.cat([after, rotate(went[:, 2:], after[:, 2])], dim=1)
     want = state.T.cov() + torch.diag(torch.tensor(STEP_STD).square())
     scale = want.diagonal().sqrt()
@@ -58,11 +58,11 @@ def test_an_unknown_action_makes_the_heading_uncertain() -> None:
     known = torch.diag(torch.full((STATE_DIM,), 1e-8)).unsqueeze(0)
     spreads = {}
     for action in (0, 1):
-        for untold in (0, HISTORY - 1):
-            told = torch.full((1, HISTORY), action)
-            told[:, :untold] = -1
-            found = ekf_predict(motion_model, pose, told, torch.zeros(1, MOMENTUM_DIM), known)[2]
-            spreads[action, untold] = found[0, 2, 2].sqrt().item()
+        for num_unknown in (0, HISTORY - 1):
+            history = torch.full((1, HISTORY), action)
+            history[:, :num_unknown] = -1
+            found = ekf_predict(motion_model, pose, history, torch.zeros(1, MOMENTUM_DIM), known)[2]
+            spreads[action, num_unknown] = found[0, 2, 2].sqrt().item()
     assert max(spreads[0, 0], spreads[0, HISTORY - 1], spreads[1, 0]) < 0.001
     assert spreads[1, HISTORY - 1] > 0.01
 
@@ -70,7 +70,7 @@ def test_an_unknown_action_makes_the_heading_uncertain() -> None:
 def test_views_tell_a_pose_and_a_speed() -> None:
     """After a few views of a walk both are known better than any view tells, and about as well as is said."""
     motion_model, n = walker(), 400
-    told = torch.zeros(n, HISTORY, dtype=torch.int64)
+    history = torch.zeros(n, HISTORY, dtype=torch.int64)
     true = torch.rand(n, 3, generator=GENERATOR)
     momenta = torch.cat([torch.zeros(n, 2), 0.004 * torch.randn(n, 2, generator=GENERATOR)], dim=1)
     unknown, errors = torch.zeros(n, MOMENTUM_DIM), initial_covariance(true).expand(n, -1, -1)
@@ -85,8 +85,8 @@ def test_views_tell_a_pose_and_a_speed() -> None:
         off.append(torch.cat([poses - true, speed], dim=1))
         if step == 0:
             torch.testing.assert_close(poses, views)  # nothing was expected
-        expected, unknown, errors = ekf_predict(motion_model, poses, told, unknown, errors)
-        true, momenta = motion_model(true, told, momenta)
+        expected, unknown, errors = ekf_predict(motion_model, poses, history, unknown, errors)
+        true, momenta = motion_model(true, history, momenta)
     apart = off[-1].square().mean(0).sqrt()
     assert (apart[:2] < 0.75 * CLOSE_VIEW_STD[0]).all()
     assert (apart[3:] < 0.1 * INITIAL_STD[3]).all()

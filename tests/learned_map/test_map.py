@@ -98,9 +98,9 @@ def test_what_is_imagined_has_no_effect() -> None:
         other[:, place] = (other[:, place] + 1) % 16
         changed = learned_map.follow(other, actions, num_real=2).image
         assert torch.equal(changed[:, place:], usual[:, place:]) is not matters
-        told = actions.clone()
-        told[:, place] = (told[:, place] + 1) % 4
-        changed = learned_map.follow(codes, told, num_real=2).image
+        other_actions = actions.clone()
+        other_actions[:, place] = (other_actions[:, place] + 1) % 4
+        changed = learned_map.follow(codes, other_actions, num_real=2).image
         assert torch.equal(changed[:, :place], usual[:, :place])
         assert not torch.equal(changed[:, place:], usual[:, place:])
 

@@ -122,11 +122,11 @@ def test_a_speed_is_measured() -> None:
         torch.nn.init.normal_(motion_model.thrust, std=0.5, generator=GENERATOR)
         motion_model.stop_speed.fill_(0.0)
     poses = torch.rand(16, 3, generator=GENERATOR) - 0.5
-    told = torch.randint(-1, 3, (16, HISTORY), generator=GENERATOR)
+    history = torch.randint(-1, 3, (16, HISTORY), generator=GENERATOR)
     momenta = torch.cat([torch.zeros(16, 2), 0.002 * torch.randn(16, 2, generator=GENERATOR)], dim=1)
-    after, momenta = motion_model(poses, told, momenta)
-    torch.testing.assert_close(motion_model.momentum_between(poses, after, told), momenta, atol=2e-6, rtol=1e-3)
-    thrown = motion_model.momentum_between(poses, poses + torch.tensor([9.0, 0.0, 0.0]), told)[:, 2:].norm(dim=1)
+    after, momenta = motion_model(poses, history, momenta)
+    torch.testing.assert_close(motion_model.momentum_between(poses, after, history), momenta, atol=2e-6, rtol=1e-3)
+    thrown = motion_model.momentum_between(poses, poses + torch.tensor([9.0, 0.0, 0.0]), history)[:, 2:].norm(dim=1)
     fastest = motion_model.thrust_step(torch.arange(len(motion_model.thrust))).norm(dim=1).max() / (1 - KEPT)
     torch.testing.assert_close(thrown, fastest.expand(16))
 

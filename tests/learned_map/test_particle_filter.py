@@ -31,7 +31,7 @@ def built() -> RadianceField:
     return colourful(room(tiny_field(map_grid=128, code_grid=16)))
 
 
-def thought(*poses: tuple[float, float, float]) -> PoseLogits:
+def logits_at(*poses: tuple[float, float, float]) -> PoseLogits:
     """Return logits with peaks at some poses (3), the first of them highest."""
     place, heading = torch.zeros(POINTS, POINTS), torch.zeros(HEADINGS)
     for number, (x, y, angle) in enumerate(poses):
@@ -41,7 +41,7 @@ def thought(*poses: tuple[float, float, float]) -> PoseLogits:
     return PoseLogits(place.reshape(1, -1), heading.reshape(1, -1))
 
 
-def guessed(views: Tensor, log_weights: Tensor) -> Particles:
+def particles_at(views: Tensor, log_weights: Tensor) -> Particles:
     """Return particles (b g) of views (b g 4)."""
     b, g = log_weights.shape
     search = torch.diag(torch.tensor(PROPOSAL_STD).square()).expand(b, g, 4, 4)
@@ -70,13 +70,15 @@ def test_the_likeliest_of_several_places_is_the_one_that_fits_the_frame() -> Non
     true, wrong, elsewhere = (0.1, -0.2, 0.4), (-0.3, 0.3, 3.0), (0.3, 0.2, 5.0)
     image = field.render(torch.tensor([[*true, 0.0]]))
     eye = torch.zeros(1)
-    before = guessed(torch.tensor([[[*wrong, 0.0], [*true, 0.0], [*elsewhere, 0.0]]]), torch.tensor([[0.0, -5, -5]]))
-    astray = guessed(torch.tensor([[[*wrong, 0.0]] * 3]), torch.zeros(1, 3))
+    before = particles_at(
+        torch.tensor([[[*wrong, 0.0], [*true, 0.0], [*elsewhere, 0.0]]]), torch.tensor([[0.0, -5, -5]])
+    )
+    all_wrong = particles_at(torch.tensor([[[*wrong, 0.0]] * 3]), torch.zeros(1, 3))
     for where, earlier in (
-        (thought(true, wrong), None),
-        (thought(wrong, true), None),
-        (thought(wrong), before),
-        (thought(true, wrong), astray),
+        (logits_at(true, wrong), None),
+        (logits_at(wrong, true), None),
+        (logits_at(wrong), before),
+        (logits_at(true, wrong), all_wrong),
     ):
         found = localise(field, where, eye, earlier, image)
         assert found.views.shape == (1, NUM_PARTICLES, 4)
@@ -90,12 +92,12 @@ def test_a_proposal_goes_on_from_the_nearest_particle_or_from_none() -> None:
     """Within the maximum association distance it takes over prediction and covariance; else nothing is known."""
     view = torch.tensor([0.1, -0.2, 6.2, 0.0])
     others = torch.stack([view, view + torch.tensor([0.03, 0.02, 0.0, 0.0]), view + 1.0])
-    earlier = guessed(others.unsqueeze(0), torch.zeros(1, 3))
+    earlier = particles_at(others.unsqueeze(0), torch.zeros(1, 3))
     earlier = earlier._replace(momenta=torch.arange(3.0).view(1, 3, 1).expand_as(earlier.momenta))
     offsets = torch.tensor(
         [[0.01, 0.0, -2 * math.pi, 0.0], [0.02, 0.02, 0.0, 0.0], [0.0, 0.0, 0.4, 0.0], [0.3, 0.0, 0.0, 0.0]]
     )
-    new = guessed((view + offsets).unsqueeze(0), torch.zeros(1, 4))
+    new = particles_at((view + offsets).unsqueeze(0), torch.zeros(1, 4))
     new = new._replace(
         predicted=torch.full((1, 4, 3), math.nan), covariances=initial_covariance(view).expand(1, 4, -1, -1)
     )
@@ -114,7 +116,7 @@ def test_a_close_look_is_nearer() -> None:
     field = built()
     true = torch.tensor([[0.1, -0.2, 0.4, 0.0], [-0.2, 0.1, 2.0, 0.05], [0.0, 0.3, -1.0, -0.05]])
     begun = true + torch.tensor([[0.006, -0.004, 0.015, 0.01], [-0.004, 0.006, -0.015, 0.0], [0.005, 0.005, 0.01, 0.0]])
-    particles = guessed(torch.stack([begun, begun + 0.3, begun - 0.3], dim=1), torch.zeros(3, 3))
+    particles = particles_at(torch.stack([begun, begun + 0.3, begun - 0.3], dim=1), torch.zeros(3, 3))
     image = field.render(true)
     found = refine_pose(field, particles, image)
     seen = [(field.render(views) - image).square().mean((1, 2, 3)) for views in (begun, found.views[:, 0])]
@@ -132,7 +134,7 @@ def test_duplicates_count_once() -> None:
     field = built()
     view = torch.tensor([[0.1, -0.2, 0.4, 0.0]])
     other = torch.tensor([-0.3, 0.3, 3.0, 0.0])
-    earlier = guessed(torch.stack([view[0], view[0] + 1e-3, other]).unsqueeze(0), torch.zeros(1, 3))
-    found = localise(field, thought((0.1, -0.2, 0.4)), torch.zeros(1), earlier, field.render(view))
+    earlier = particles_at(torch.stack([view[0], view[0] + 1e-3, other]).unsqueeze(0), torch.zeros(1, 3))
+    found = localise(field, logits_at((0.1, -0.2, 0.4)), torch.zeros(1), earlier, field.render(view))
     apart = (found.views[0, 0] - found.views[0, 1:])[:, :3].norm(dim=1)
     assert (apart[found.log_weights[0, 1:] > -1e3] > 0.01).all()

@@ -1,4 +1,4 @@
-"""Place recognition: poses told by logits over points and headings, and proposals made of them."""
+"""Place recognition: poses as logits over points and headings, and proposals made of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from tests.learned_map.test_particle_filter import thought
+from tests.learned_map.test_particle_filter import logits_at
 from worldmodel.learned_map.place_recognition import (
     HEADINGS,
     POINTS,
@@ -51,7 +51,7 @@ def test_the_likeliest_pose_is_the_one_that_was_learnt() -> None:
 def test_proposals_are_the_likeliest_pairs() -> None:
     """Of two places and two headings all four pairs, the likeliest first; each with its log probability."""
     angle = 12 * 2 * math.pi / HEADINGS
-    where = thought((0.5, -0.5, angle), (-0.8, 0.9, 4.0))
+    where = logits_at((0.5, -0.5, angle), (-0.8, 0.9, 4.0))
     poses, logs = propose(where, 4)
     pairs = {(round(float(x), 1), round(float(angle), 1)) for x, _, angle in poses[0]}
     assert len(pairs) == 4

@@ -230,10 +230,10 @@ def test_the_toy_world_is_learnt_and_obeys(tmp_path: Path) -> None:
     tokenizer = train_tokenizer(data, tmp_path / "t", steps=300)
     config = TrainingConfig(batch=4, clip=6, learning_rate=2e-3, muon_learning_rate=1e-2, steps=400, warmup_steps=20)
     stage = make_stage(data, tokenizer, config, tmp_path / "codes")
-    told: list[tuple[int, int]] = []
-    before = stage.evaluate(stage.model.eval(), lambda *done: told.append(done))
-    assert told == sorted(set(told))
-    assert told[-1] == (3 * len(stage.held_out[0]),) * 2
+    reported: list[tuple[int, int]] = []
+    before = stage.evaluate(stage.model.eval(), lambda *done: reported.append(done))
+    assert reported == sorted(set(reported))
+    assert reported[-1] == (3 * len(stage.held_out[0]),) * 2
     after = train(stage, config, tmp_path / "m").metrics
     assert after["nats"] < 0.8 * before["nats"]
     assert after["action_gap"] > 0.1

@@ -33,8 +33,11 @@ def recorded(number: int, *, steps: int = 60) -> tuple[list[torch.Tensor], list[
     for _ in range(number):
         place, speed = rng.uniform(-1, 1, 2) * ROOM, np.zeros(2)
         angle, held = rng.uniform(0, 2 * math.pi), 0
-        poses, told = [(*place, angle)], np.repeat(rng.integers(4, size=steps), rng.integers(1, 5, size=steps))[:steps]
-        for action in told:
+        poses, pressed = (
+            [(*place, angle)],
+            np.repeat(rng.integers(4, size=steps), rng.integers(1, 5, size=steps))[:steps],
+        )
+        for action in pressed:
             name = ACTION_NAMES[action]
             held = held + 1 if name in ("left", "right") else 0
             turned = (1 if name == "left" else -1) * (SLOW if held == 1 else FAST) if held else 0.0
@@ -46,7 +49,7 @@ def recorded(number: int, *, steps: int = 60) -> tuple[list[torch.Tensor], list[
                 place, speed = place + speed, speed * KEPT
             poses.append((*place, angle))
         tracks.append(torch.tensor(poses, dtype=torch.float32))
-        actions.append(told)
+        actions.append(pressed)
     return tracks, actions
 
 
@@ -66,8 +69,8 @@ def test_actions_drag_and_walls_are_found_from_walks() -> None:
     torch.testing.assert_close(pushes[forward], torch.tensor([[PUSH, 0.0]]), atol=0.02 * PUSH, rtol=0)
     assert pushes[~forward].abs().max() < 0.02 * PUSH
     left, right, ahead = (ACTION_NAMES.index(name) for name in ("left", "right", "forward"))
-    told = torch.tensor([[ahead] * 4 + [left], [right] * 5, [ahead] * 5])
-    torch.testing.assert_close(motion_model.yaw_step(told), torch.tensor([SLOW, -FAST, 0.0]), atol=0.005, rtol=0)
+    pressed = torch.tensor([[ahead] * 4 + [left], [right] * 5, [ahead] * 5])
+    torch.testing.assert_close(motion_model.yaw_step(pressed), torch.tensor([SLOW, -FAST, 0.0]), atol=0.005, rtol=0)
     # A player goes on standing where the next tic would lead into the wall: it is seen where he stands.
     lines = [across[across < 1] for across in motion_model.collision.lines]
     for line, end in zip(lines, ROOM, strict=True):
@@ -85,19 +88,19 @@ def test_actions_drag_and_walls_are_found_from_walks() -> None:
 def test_walk_errors_are_of_dead_reckoning() -> None:
     """Errors are those of where all the steps lead, in their units, and of turns the shorter way round."""
     motion_model = fresh()
-    told = torch.zeros(2, HISTORY + 1, dtype=torch.int64)
+    pressed = torch.zeros(2, HISTORY + 1, dtype=torch.int64)
     poses = [torch.zeros(2, 3), torch.tensor([[0.01, 0.0, 0.0], [0.0, 0.02, 0.0]])]
-    momenta = motion_model.momentum_between(poses[0], poses[1], told)
+    momenta = motion_model.momentum_between(poses[0], poses[1], pressed)
     for k in range(2):
-        pose, momenta = motion_model(poses[-1], told[:, k : k + HISTORY], momenta)
+        pose, momenta = motion_model(poses[-1], pressed[:, k : k + HISTORY], momenta)
         poses.append(pose)
     torch.testing.assert_close(momenta[:, :2], last_step(poses[2], poses[3]))
     right = torch.stack(poses, dim=1)
-    assert walk_errors(motion_model, told, right).abs().max() < 1e-5
+    assert walk_errors(motion_model, pressed, right).abs().max() < 1e-5
     away = right + torch.tensor([0.0, 0.0, 2 * math.pi]) * torch.tensor([0, 0, 1, 1]).view(1, 4, 1)
-    assert walk_errors(motion_model, told, away).abs().max() < 1e-4
+    assert walk_errors(motion_model, pressed, away).abs().max() < 1e-4
     away[:, 3, 1] -= 0.02
-    torch.testing.assert_close(walk_errors(motion_model, told, away)[1, :, 1], torch.ones(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(walk_errors(motion_model, pressed, away)[1, :, 1], torch.ones(2), atol=1e-4, rtol=0)
 
 
 def test_a_signal_ends_the_fit() -> None:

@@ -37,14 +37,14 @@ class MovingWorld:
         codes, actions = [], []
         for seed, _ in places:
             rng = np.random.default_rng(seed)
-            told = rng.integers(4, size=4)
+            pressed = rng.integers(4, size=4)
             x, y = (int(start) for start in rng.integers(20, 36, size=2))
             views = [self.picture[y : y + 8, x : x + 8]]
-            for dx, dy in WAYS[told].tolist():
+            for dx, dy in WAYS[pressed].tolist():
                 x, y = x + dx, y + dy
                 views.append(self.picture[y : y + 8, x : x + 8])
             codes.append(torch.stack(views))
-            actions.append(torch.from_numpy(told))
+            actions.append(torch.from_numpy(pressed))
         return torch.stack(codes), torch.stack(actions)
 
 
@@ -62,8 +62,8 @@ def test_the_flow_is_found_from_codes_and_actions(seed: int) -> None:
         with torch.no_grad():
             flow.camera.zero_()
         fit_flow(dynamics, MovingWorld(), seed=seed, steps=240)  # type: ignore[arg-type]
-        told = torch.arange(4).view(4, 1).expand(4, 4)
-        found.append(flow.displacement(told)[:, :, 12:20, 12:20].mean((2, 3)).detach() * (8 / 2))  # in codes
+        pressed = torch.arange(4).view(4, 1).expand(4, 4)
+        found.append(flow.displacement(pressed)[:, :, 12:20, 12:20].mean((2, 3)).detach() * (8 / 2))  # in codes
     assert (found[0] - WAYS).abs().max() < 0.5
     assert torch.equal(found[0], found[1])
 

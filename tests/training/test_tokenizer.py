@@ -47,9 +47,9 @@ def test_held_out_numbers_of_the_vae(data: Path) -> None:
     stage = tiny_vae_stage(data, CONFIG)
     model = stage.model.eval()
     with torch.no_grad():
-        told: list[tuple[int, int]] = []
-        found = stage.evaluate(model, lambda *done: told.append(done))
-        assert told == [(1, 3), (2, 3)]
+        reported: list[tuple[int, int]] = []
+        found = stage.evaluate(model, lambda *done: reported.append(done))
+        assert reported == [(1, 3), (2, 3)]
         assert stage.evaluate(model, lambda *done: None) == found
         losses = model.loss(torch.from_numpy(stage.held_out), generator=torch.Generator().manual_seed(0))
     assert found["bits_per_dim"] == pytest.approx(losses.total.item() / math.log(2), rel=1e-3)

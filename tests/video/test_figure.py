@@ -125,7 +125,7 @@ def test_captions_fit(text: str, width: int) -> None:
         ({"frames": FRAMES[:0]}, "at least one frame"),
         ({"frames": FRAMES.astype(float)}, "uint8"),
         ({"num_context": 17}, "cannot have 17"),
-        ({"kind": "dreamt"}, "imagined, real"),
+        ({"kind": "painted"}, "imagined, real"),
         ({"pressed": ("left",)}, "1 presses for 10"),
     ],
 )

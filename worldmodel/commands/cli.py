@@ -179,7 +179,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def plain(text: object) -> str:
-    """Return `text` with what a terminal would obey, or cannot show, as `\\x1b`: names come from files of strangers."""
+    """Return `text` with control and unprintable characters escaped (`\\x1b`): names may come from untrusted files."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 

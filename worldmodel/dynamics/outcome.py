@@ -70,8 +70,8 @@ class RecordedOutcomes:
 class OutcomeHead(nn.Module):
     """Features (... n d) of a step's patches -> `Outcome`.
 
-    Each patch says something, and attention decides which patches are heard: a monster is in a few of them. Rewards are
-    the values of `config.rewards`: the exact set of a game that has few, else points between which a reward is shared
+    Features are pooled over the patches by attention: a monster is in a few of them only. Rewards are the values of
+    `config.rewards`: the exact set of a game that has few, else points between which a reward is shared
     (two-hot, Hafner et al. 2023, sec. "Critic learning"), evenly spaced in symlog. No prediction leaves their range.
     """
 

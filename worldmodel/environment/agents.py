@@ -99,7 +99,7 @@ class Agent:
         self.policy = policy
 
     def __call__(self, frame: np.ndarray) -> int:
-        """Return the index of the action for a frame uint8 (H W 3), drawn by nobody: the likeliest one."""
+        """Return the index of the action for a frame uint8 (H W 3): the likeliest one."""
         return int(self.act(self.observer.of_frames(frame[None]))[0])
 
     @torch.inference_mode()

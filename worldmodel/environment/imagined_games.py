@@ -129,7 +129,7 @@ class Contexts:
 
 
 class ImaginedGames:
-    """So many games in one batch. Each draws its contexts, codes, rewards and ends from random streams of its own."""
+    """A batch of games. Each draws its contexts, codes, rewards and ends from random streams of its own."""
 
     def __init__(
         self,

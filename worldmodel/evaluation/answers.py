@@ -88,7 +88,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What has to hold whatever the model is worth, if the checker is right."""
+    """A statement that holds for every model if the measurement is right."""
 
     text: str
     holds: bool

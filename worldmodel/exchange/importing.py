@@ -1,4 +1,4 @@
-"""Recordings from elsewhere become a data set: frame t, action t -> frame t+1, counted before it is believed."""
+"""Recordings from elsewhere become a data set: frame t, action t -> frame t+1, with the counts checked first."""
 
 from __future__ import annotations
 

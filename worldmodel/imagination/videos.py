@@ -36,7 +36,7 @@ StageReport = Callable[[str, int, int], None]
 
 
 def no_report(stage: str, done: int, total: int) -> None:
-    """Keep quiet about progress."""
+    """Report no progress."""
 
 
 def imagine_videos(

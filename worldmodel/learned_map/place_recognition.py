@@ -1,6 +1,6 @@
 """Place recognition: a recurrent network says from where on the map the last frame may have been seen.
 
-A pose is told by logits over a grid of points and a circle of headings; the likeliest pairs are proposed to the
+A pose is expressed by logits over a grid of points and a circle of headings; the likeliest pairs are proposed to the
 particle filter.
 """
 
@@ -30,7 +30,7 @@ PLACES, DIRECTIONS = 6, 4  # the likeliest, of which proposals are made
 
 
 class PoseLogits(NamedTuple):
-    """What the network thinks of m poses."""
+    """The network's logits of m poses."""
 
     place: Tensor  # (m POINTS*POINTS), of the points, row by row in x
     heading: Tensor  # (m HEADINGS)

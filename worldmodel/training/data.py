@@ -1,4 +1,4 @@
-"""What training sees: random clips of frames, and random clips of cached codes with their actions."""
+"""Training data: random clips of frames, and random clips of cached codes with their actions."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def hand_over(error: str) -> bool:
 
 
 class _Crew:
-    """The processes of a run. Only the first one's output is seen; what the others print is kept for their obituary."""
+    """The processes of a run. The first one's output is shown; that of the others is kept for an error message."""
 
     def __init__(self, command: Sequence[str], number: int) -> None:
         self.command = command

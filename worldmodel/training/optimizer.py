@@ -1,4 +1,4 @@
-"""How weights move: which optimizer trains which weights, the learning-rate schedule, and the averaged weights."""
+"""Optimizers: which one trains which weights, the learning-rate schedule, and the averaged weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Videos as MP4 files: a killed run's video still plays, and a bad video cannot crash us."""
+"""Videos as MP4 files: a killed run's video still plays, and a damaged video cannot crash the reader."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ def test_two_processes_give_the_answers_of_one(tmp_path: Path) -> None:
     """Bit for bit, pictures too; each part tells how it goes, and the metrics have them in the usual order."""
     checkpoint, data = save_simulator(tmp_path / "c"), record_toy(tmp_path / "d")
     subject, questions = make_subject(checkpoint, data), ["tokenizer", "likelihood"]
-    told: list[str] = []
-    listener = Listener(on_progress=lambda name, done, total: told.append(name))
+    reported: list[str] = []
+    listener = Listener(on_progress=lambda name, done, total: reported.append(name))
     workers = Workers(partial(make_subject, checkpoint, data), 2)
     together = evaluate(subject, checkpoint, Path("two"), questions=questions, listener=listener, workers=workers)
     alone = evaluate(subject, checkpoint, Path("one"), questions=questions)
@@ -45,7 +45,7 @@ def test_two_processes_give_the_answers_of_one(tmp_path: Path) -> None:
     assert json.dumps(together.metrics["answers"]) == json.dumps(alone.metrics["answers"])
     assert together.answers == alone.answers
     assert list(together.metrics["answers"]) == questions
-    assert set(told) == {*questions, "strips"}
+    assert set(reported) == {*questions, "strips"}
 
 
 ANSWER = Answer(scalars={"number": Scalar(1.5)})

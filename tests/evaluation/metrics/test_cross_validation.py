@@ -76,6 +76,6 @@ def test_a_panel_is_trained_once(dataset: EpisodeDataset, trained_on: list[set[i
 
 def test_a_quick_look_trains_its_probes_as_long(dataset: EpisodeDataset) -> None:
     """It draws fewer examples and saves no steps: a probe that is not yet able to read says nothing."""
-    told: list[tuple[int, int]] = []
-    train_probes(dataset, seed=0, quick=True, report=lambda *done: told.append(done))
-    assert told[-1] == (module.FOLDS * probe.STEPS,) * 2
+    reported: list[tuple[int, int]] = []
+    train_probes(dataset, seed=0, quick=True, report=lambda *done: reported.append(done))
+    assert reported[-1] == (module.FOLDS * probe.STEPS,) * 2

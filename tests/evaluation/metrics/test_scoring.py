@@ -55,10 +55,10 @@ def test_a_draw_of_a_certain_model_is_certain() -> None:
 
 
 def test_what_is_heard_is_what_was_drawn_and_from_what() -> None:
-    """Codes and features as told equal one uncached pass over what was imagined, and hearing changes nothing."""
+    """Codes and features as reported equal one uncached pass over what was imagined, and listening changes nothing."""
     simulator = tiny_simulator()
-    told: list[tuple[Features, torch.Tensor]] = []
-    listened = recording(simulator, lambda features, codes: told.append((features, codes)))
+    reported: list[tuple[Features, torch.Tensor]] = []
+    listened = recording(simulator, lambda features, codes: reported.append((features, codes)))
     future = np.random.default_rng(1).integers(0, 4, (2, 12))
     for one in (simulator, listened):
         one.seed(5)
@@ -66,12 +66,12 @@ def test_what_is_heard_is_what_was_drawn_and_from_what() -> None:
     drawn = torch.stack([listened.step(future[:, i]) for i in range(12)], dim=1)
     usual = torch.stack([simulator.step(future[:, i]) for i in range(12)], dim=1)
     assert torch.equal(drawn, usual)
-    assert torch.equal(drawn, torch.stack([codes for _, codes in told], dim=1))
+    assert torch.equal(drawn, torch.stack([codes for _, codes in reported], dim=1))
     everything = torch.cat([CODES, drawn], dim=1)
     actions = np.concatenate([ACTIONS, future], axis=1)
     with torch.inference_mode():
         full = simulator.features(everything[:, :-1], torch.from_numpy(actions), num_real=6)[:, 5:]
-    features = Features.stack([features for features, _ in told])
+    features = Features.stack([features for features, _ in reported])
     torch.testing.assert_close(features.context, full.context, rtol=1e-3, atol=1e-4)
     expected = frame_nats(simulator, full, drawn)
     np.testing.assert_allclose(frame_nats(simulator, features, drawn), expected, rtol=1e-3)

@@ -50,10 +50,10 @@ def test_delta_psnr_of_those_who_are_known(subject: Subject) -> None:
 
 def test_whole_answer_and_its_claims(subject: Subject) -> None:
     """The answer is JSON, the checks of the checker hold in it, and each goes red when its figures are wrong."""
-    told: list[float] = []
-    result = measure(subject, lambda done, total: told.append(done / total))
-    assert told == sorted(told)
-    assert told[-1] == 1
+    reported: list[float] = []
+    result = measure(subject, lambda done, total: reported.append(done / total))
+    assert reported == sorted(reported)
+    assert reported[-1] == 1
     assert from_json(to_json(result)).tables.keys() == result.tables.keys()
     table = result.tables["counterfactuals"]
     assert list(table.rows) == ["oracle", "reconstruction", "model", "no_actions", "copy_last", "shuffled_actions"]

@@ -37,10 +37,10 @@ def subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
 
 def test_whole_answer(subject: Subject) -> None:
     """The answer is JSON with a number for each horizon in each row."""
-    told: list[float] = []
-    result = measure(subject, lambda done, total: told.append(done / total))
-    assert told == sorted(told)
-    assert told[-1] == 1
+    reported: list[float] = []
+    result = measure(subject, lambda done, total: reported.append(done / total))
+    assert reported == sorted(reported)
+    assert reported[-1] == 1
     assert from_json(to_json(result)).clips == result.clips
     assert {series.steps for series in result.series.values()} == {(1, 3)}
     assert list(result.series["classifier"].rows) == ["model", "shuffled", "same"]

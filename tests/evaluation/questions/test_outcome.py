@@ -55,10 +55,10 @@ def test_every_figure_is_there(tmp_path: Path) -> None:
     """On recordings, all figures exist for each step of the horizon; without heads the question is skipped."""
     dataset = EpisodeDataset(record_toy(tmp_path / "toy"))
     simulator = tiny_outcome_simulator()
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     subject = Subject(dataset=dataset, simulator=simulator, num_clips=8, context=2)
-    answer = measure(subject, lambda done, of: told.append((done, of)))
-    assert told[-1] == (8, 8)
+    answer = measure(subject, lambda done, of: reported.append((done, of)))
+    assert reported[-1] == (8, 8)
     assert answer.scalars["clips"].value == 8
     assert answer.scalars["operating threshold"].value == pytest.approx(1 / 11)
     assert answer.scalars["teacher_forced/reward_error"].number > 0

@@ -1,1 +1,1 @@
-"""Who is asked, on which clips, in which processes, and where answers are kept."""
+"""What is evaluated, on which clips, in which processes, and where answers are kept."""

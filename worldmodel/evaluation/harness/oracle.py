@@ -16,7 +16,7 @@ from .clips import Clips
 
 
 class Oracle:
-    """An Imaginer that knows: one game is kept open and replayed in. A clip has to know its place in the data set.
+    """An Imaginer that replays the real engine; one game is kept open. A clip has to know its place in the data set.
 
     Raises:
         ValueError: if there is no such game.

@@ -44,7 +44,7 @@ QUESTIONS = {
 PICTURES = {"strips": "strips"}  # made for the page like an answer, but no number
 ALONE = ("speed",)  # questions whose answers are only right where nothing else runs
 
-OnProgress = Callable[[str, int, int], None]  # is told of a question how much is done, of how much
+OnProgress = Callable[[str, int, int], None]  # called with a question, how much is done, of how much
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """Is told how the questions go."""
+    """Receives the progress and the answers of questions."""
 
     on_progress: OnProgress = lambda name, done, total: None
     on_answer: Callable[[str, Kept], None] = lambda name, kept: None

@@ -128,7 +128,7 @@ def without_map(simulator: Simulator) -> Simulator | None:
 
 
 class Imaginer(Protocol):
-    """Somebody who says what will be seen: a world model, a baseline, or an oracle."""
+    """Predicts the frames after a context: a world model, a baseline, or an oracle."""
 
     def __call__(self, clips: Clips, future: np.ndarray, *, context: int, seed: int) -> np.ndarray:
         """Return uint8 (b n H W 3): what follows each clip's first `context` frames under actions `future` (b n)."""

@@ -1,4 +1,4 @@
-"""Processes that ask several questions at once: each is given the longest one that is left, and tells how it goes.
+"""Processes that ask several questions at once: each takes the longest one that is left and reports its progress.
 
 An answer travels through the file that keeps it, so what is finished is kept whatever happens to a process or to this
 one. A process that dies takes the question with it that it was asking; another one goes on with what is left.
@@ -20,7 +20,7 @@ from .run import AskError, Kept, OnProgress, Question, ask
 from .subject import Subject
 from .tokenizer_alone import TokenizerSubject
 
-# Questions by how long they take, the longest first; whoever is not in it comes before them, in case.
+# Questions by how long they take, the longest first; questions that are not listed come before them.
 LONGEST_FIRST = (
     "fidelity",
     "stability",

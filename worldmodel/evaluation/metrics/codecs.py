@@ -11,7 +11,7 @@ from PIL import Image, features
 
 BEST_QUALITY = 100
 
-# What Pillow is told besides the quality: what makes each codec small without making it unbearably slow.
+# Pillow's settings besides the quality: those that make each codec small and are not much slower.
 CODECS: dict[str, dict[str, Any]] = {
     "JPEG": {"optimize": True},
     "WEBP": {"method": 6},

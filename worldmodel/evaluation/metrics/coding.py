@@ -1,4 +1,4 @@
-"""What becomes of clips on their way through a tokenizer or a VAE: frames again, bits, and how the latents are used."""
+"""Clips encoded and decoded by a tokenizer or a VAE: reconstructions, bits, and how the latents are used."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def per_clip(coding: Coding) -> dict[str, np.ndarray]:
 
 
 class Codes:
-    """The codes of a VQ-VAE: the posterior is sure of one code, the prior knows none."""
+    """The codes of a VQ-VAE: a one-hot posterior and a uniform prior."""
 
     def __init__(self, model: Tokenizer) -> None:
         self.model, self.counts = model, np.zeros(model.config.codebook_size)

@@ -43,7 +43,7 @@ class CounterfactualStarts:
 
     @property
     def chance(self) -> float:
-        """The accuracy of whoever does not look at the action, whatever else he knows."""
+        """The best accuracy that is possible without looking at the action."""
         return float((1 / self.apart.sum(1)).mean())
 
 
@@ -114,7 +114,7 @@ def imagine_every_action(
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """Whose real future what is imagined is nearest to, at each start."""
+    """For each start and action, the action whose real future is nearest to the imagined one."""
 
     top1: np.ndarray  # (b) share of the actions whose own real future is nearest, by the last frame
     top1_all_steps: np.ndarray  # (b) the same by the mean PSNR of all frames

@@ -1,4 +1,4 @@
-"""How well the probe reads the actions off somebody's future, measured by the future after the tokenizer."""
+"""How well the probe recovers the actions from a future, relative to the real one after the tokenizer."""
 
 from __future__ import annotations
 

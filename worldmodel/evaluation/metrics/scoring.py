@@ -19,7 +19,7 @@ from ...types import Codes, FrameCodes
 
 FRAMES_AT_ONCE = 16  # whose logits are held at the same time
 
-OnFrame = Callable[[Features, FrameCodes], None]  # is told features (b) and the codes (b h w) drawn from them
+OnFrame = Callable[[Features, FrameCodes], None]  # receives features (b) and the codes (b h w) drawn from them
 
 
 @torch.inference_mode()
@@ -78,7 +78,7 @@ def draw(simulator: Simulator, features: Features, generator: torch.Generator) -
 
 
 class RecordingSampler:
-    """A sampler that tells of each frame it draws, and of the features that it was drawn from."""
+    """A sampler that reports each frame it draws, and the features that it was drawn from."""
 
     def __init__(self, sampler: Sampler, on_frame: OnFrame) -> None:
         self.sampler, self.on_frame = sampler, on_frame
@@ -99,7 +99,7 @@ class RecordingSampler:
 
 
 def recording(simulator: Simulator, on_frame: OnFrame) -> Simulator:
-    """Return a simulator of the same models with a state of its own, of whose every draw `on_frame` is told."""
+    """Return a simulator of the same models with a state of its own, whose every draw is passed to `on_frame`."""
     other = simulator.fork()
     other.sampler = RecordingSampler(simulator.sampler, on_frame)
     return other

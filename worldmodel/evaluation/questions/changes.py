@@ -84,7 +84,7 @@ def _by_clip(error: np.ndarray, where: np.ndarray) -> list[Any]:
 
 
 def _claims(ratios: Mapping[str, float], kept_by_copying: int) -> tuple[Claim, ...]:
-    """Copy-last stands at exactly one and keeps no changed code, whatever the model is worth."""
+    """Copy-last stands at exactly one and keeps no changed code, for every model."""
     alike = abs(ratios["copy_last"] - 1) < ROUNDING
     return (
         Claim(text="copy-last's error is its own", holds=alike, figures={"copy_last": ratios["copy_last"]}),

@@ -213,7 +213,7 @@ def _probe_part(name: str, what: str, read: Read, number: int) -> Answer:
 
 
 def _counterfactual_claims(chance: float, chosen: Mapping[str, Choices]) -> Iterator[Claim]:
-    """Yield what holds whatever the model is worth, under every action."""
+    """Yield the claims that hold for every model, under every action."""
     found = float(chosen["oracle"].top1.mean())
     text = "the engine replayed a second time finds every action"
     yield Claim(text=text, holds=found > 1 - ROUNDING, figures={"oracle": found})

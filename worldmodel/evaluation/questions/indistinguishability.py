@@ -89,7 +89,7 @@ def blurred(videos: np.ndarray) -> np.ndarray:
 def _classified(subject: Subject, videos: Mapping[str, np.ndarray], folds: np.ndarray, report: Report) -> Answer:
     """Return how often the classifier is right about pairs of a real and another video, by horizon.
 
-    `same` are reconstructed real videos that a coin has divided into two kinds: nobody can do better than chance.
+    `same` are reconstructed real videos divided at random into two kinds: no classifier does better than chance.
     `shuffled` are videos as they were recorded, against the same ones with their frames in another order.
     """
     rng = np.random.default_rng(subject.seed)

@@ -172,7 +172,7 @@ def _deviation(simulator: Simulator) -> float:
 
 
 def _claims(nats: Nats, uniform: float) -> Iterator[Claim]:
-    """Yield what holds whatever the model is worth, of nats a code (b): knowing more is not clearly worse."""
+    """Yield the claims that hold for every model, of nats a code (b): knowing more is not clearly worse."""
     for text, less, more in (
         ("right actions explain the future no worse than random ones", "random", "right"),
         ("right actions explain the future no worse than another clip's", "shuffled", "right"),

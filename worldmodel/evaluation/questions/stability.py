@@ -1,4 +1,4 @@
-"""Does the imagined world stay a world, hundreds of frames on?
+"""Do imagined videos keep looking real over hundreds of frames?
 
 Long videos are imagined under recorded actions. By horizon: how likely the model holds its own codes, beside real ones;
 how far the codes' frequencies are from real ones; and whether sharpness and the change from frame to frame stay where

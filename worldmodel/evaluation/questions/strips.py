@@ -1,4 +1,4 @@
-"""What does it look like? Video strips of a few clips, beside the numbers: no clip is chosen for its looks."""
+"""What does it look like? Video strips of a few clips, beside the numbers: no clip is picked by hand."""
 
 from __future__ import annotations
 

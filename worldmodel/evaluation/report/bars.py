@@ -1,4 +1,4 @@
-"""Where the bar is: what a shipped checkpoint must reach on held-out data, and what it should."""
+"""The bars: what a shipped checkpoint must reach on held-out data, and what it should."""
 
 from __future__ import annotations
 

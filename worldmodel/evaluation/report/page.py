@@ -1,4 +1,4 @@
-"""The answers as one page that stands alone: plots, video strips, tables, settings, and whether to believe them.
+"""The answers as one page that stands alone: plots, video strips, tables, settings, and the claims that fail.
 
 No script, no network: all styles and pictures are in the file.
 """
@@ -159,9 +159,7 @@ def _picture(name: str, picture: Picture) -> str:
 
 
 def _strips(answer: Answer, seed: int) -> str:
-    drawn = (
-        f"The first moving clips that seed {seed} draws, none chosen for its looks; the action above each led to it."
-    )
+    drawn = f"The first moving clips that seed {seed} draws, none picked by hand; the action above each led to it."
     strips = "".join(_picture(name, picture) for name, picture in answer.pictures.items())
     return f"<h2>Video strips</h2><p>{drawn}</p>{strips}" if strips else ""
 

@@ -1,4 +1,4 @@
-"""How the report looks, on paper and on a screen, by day and by night."""
+"""The style sheet of the report, for paper and screen, light and dark."""
 
 CSS = """
 :root { color-scheme: light dark;
