@@ -76,6 +76,6 @@ def test_what_is_imagined_is_what_is_scored(subject: Subject) -> None:
 
 
 def test_the_action_that_does_nothing() -> None:
-    """It is found by its name, whatever its case; where there is none, nothing is particles_at."""
+    """It is found by its name, whatever its case; where there is none, nothing is guessed."""
     assert idle.noop_of(("left", "NOOP")) == 1
     assert idle.noop_of(("left", "right")) is None
