@@ -170,11 +170,11 @@ class DynamicsConfig:
     frame_skip: int
     frames_per_second: float
     code_grid: int = 32
-    codebook_size: int = 512
+    codebook_size: int = 512  # this and the next are the tokenizer's: the training command takes them from there
     code_dim: int = 32
     patch: int = 2  # codes to a side of a patch: one token of the context transformer
     order: str = "diagonal"  # see dynamics/order.py
-    window: int = 8  # frames attended to
+    window: int = 8  # frames attended to; training clips (`clip`) should be longer
     context_dim: int = 192
     context_layers: int = 4
     attention_bias_layers: int = 1  # the first so many layers bias their attention by the action

@@ -17,7 +17,7 @@ class Past(NamedTuple):
     expecting: Any  # the expectation model's state; None without one
 
     def repeat(self, rows: Tensor) -> Past:
-        """Return what other rows know: (m), for each the number of the one that it has the past of."""
+        """Return a past of m rows in which row i is a copy of row `rows[i]`, rows (m)."""
         cache = copy.deepcopy(self.cache)
         cache.repeat(rows)
         return Past(cache, None if self.expecting is None else self.expecting.repeat(rows))

@@ -1,6 +1,7 @@
 """The vocabulary: what crosses the boundaries between the parts, with shape, dtype and range.
 
-b batch, t frames in time, c channels, H W pixels, h w code grid, d width, k codebook size.
+b batch, t frames in time, c channels, H W pixels, h w code grid, d width, k codebook size; in the dynamics n patches of
+a frame and links, the codes of a patch.
 """
 
 from __future__ import annotations

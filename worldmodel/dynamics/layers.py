@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-BIAS_SCALE = 8.0  # the table learns in small steps what has to become differences of several units
+BIAS_SCALE = 8.0  # raises the rate at which the table learns: it has to become differences of several units
 
 
 def rotary_table(grid: int, head_dim: int) -> Tensor:

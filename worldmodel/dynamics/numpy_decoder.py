@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from .decoder import ChainHead, CodeDecoder, DecoderBlock
 from .features import Features
+from .sampling import Array, sample_in_numpy
 
-Array = NDArray[np.float32]
 EPSILON = float(np.finfo(np.float32).eps)  # of torch's rms_norm in single precision
 
 
@@ -112,8 +112,7 @@ class NumpyDecoder:
         for j in range(self.links):
             logits = self.head.logits(hidden[:, j], vectors[:, : j * c])
             logits += constant[:, j]
-            kept = _likeliest(logits, top_k) if top_k else logits
-            codes[:, j] = (kept + noise[:, j]).argmax(-1)
+            codes[:, j] = sample_in_numpy(logits, noise[:, j], top_k=top_k)
             vectors[:, j * c : (j + 1) * c] = self.code_vectors[codes[:, j]]
             if nats is not None:
                 nats += _nats(logits, codes[:, j]).reshape(len(nats), -1).sum(-1)
@@ -199,14 +198,6 @@ class _Head:
         np.square(hidden, out=hidden)
         logits: Array = hidden @ self.table
         return logits
-
-
-def _likeliest(logits: Array, top_k: int) -> Array:
-    """Return logits (m k) with all but the `top_k` largest of each row at minus infinity."""
-    if top_k >= logits.shape[-1]:
-        return logits
-    least = np.partition(logits, -top_k, axis=-1)[:, -top_k, None]
-    return np.where(logits < least, np.float32(-np.inf), logits)
 
 
 def _nats(logits: Array, codes: NDArray[np.int64]) -> Array:

@@ -1,4 +1,4 @@
-"""The order in which the codes of a frame are sampled, as waves.
+"""The order in which the patches of a frame are sampled, as waves; the codes of a patch follow one another.
 
 Every position of the grid of patches has a wave. The positions of one wave are sampled together, given all earlier
 waves. Training masks and sampling both come from the same `Order`, so sampling is exact for the model that was trained.

@@ -17,7 +17,7 @@ from ..config import DynamicsConfig
 from .layers import table
 
 POOLING_HEADS = 4
-END_SCALE = 10.0  # the table learns in small steps what has to become a difference of many nats
+END_SCALE = 10.0  # raises the rate at which the table learns: it has to become a difference of many nats
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class OutcomeHead(nn.Module):
         self.pooled = nn.Linear(dim, dim)
         self.reward = nn.Linear(dim, values)
         self.end = nn.Linear(dim, 1)
-        # How much likelier the end is under each reward: the last shot is what brings it.
+        # How much likelier the end is under each reward: an episode often ends with the step that brings the largest.
         self.end_of_reward = table(nn.Parameter(torch.zeros(values)))
         self.end_weight = config.end_weight
         for output in (self.reward, self.end):

@@ -1,11 +1,18 @@
-"""From logits to a code: temperature, top-k, and Gumbel noise that decides the draw."""
+"""From logits to a code: temperature, top-k, and Gumbel noise that decides the draw.
+
+In torch and in NumPy: a new way to choose among the codes has to be in both `sample` and `sample_in_numpy`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Array = NDArray[np.float32]
 
 
 def gumbel_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -31,6 +38,15 @@ def sample(logits: Tensor, noise: Tensor, *, temperature: float = 1.0, top_k: in
         least = logits.topk(top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < least, float("-inf"))
     return (logits + temperature * noise).argmax(-1)
+
+
+def sample_in_numpy(logits: Array, noise: Array, *, top_k: int = 0) -> NDArray[np.int64]:
+    """Return codes (m) as `sample` does, of logits (m k) and standard Gumbel noise times the temperature (m k)."""
+    if 0 < top_k < logits.shape[-1]:
+        least = np.partition(logits, -top_k, axis=-1)[:, -top_k, None]
+        logits = np.where(logits < least, np.float32(-np.inf), logits)
+    codes: NDArray[np.int64] = (logits + noise).argmax(-1)
+    return codes
 
 
 def check_sampling(temperature: float, top_k: int) -> None:

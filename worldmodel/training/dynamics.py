@@ -138,6 +138,7 @@ class DynamicsStage:
     def losses(
         self, model: nn.Module, rng: np.random.Generator, generator: torch.Generator, progress: float
     ) -> dict[str, Tensor]:
+        """Draw a batch; `Dynamics.loss`, which is what `model` computes, says how much each code counts."""
         places = self.clips.training.draw(rng, self.batch)
         codes, actions = (part.to(self.model.device) for part in self.clips.read(places))
         past, expectation = codes[:, :-1], None
@@ -198,7 +199,8 @@ class DynamicsStage:
     def evaluate(self, model: nn.Module, report: Report) -> dict[str, float]:
         """Return nats per code over the held-out clips with the right, random and no actions.
 
-        `action_gap` is what random actions cost: a world model begins when it opens. Where there is a learned map,
+        `action_gap` is the loss under random actions less that under the recorded ones: above 0, the model uses the
+        actions. Where there is a learned map,
         `nats_without_map` and `action_gap_without_map` are those of the same model without it.
         """
         assert isinstance(model, Dynamics)

@@ -1,4 +1,7 @@
-"""What the outcome heads learn from: which rewards a game gives, how rare its ends are, and both for each clip."""
+"""What the outcome heads learn from: which rewards a game gives, how rare its ends are, and both for each clip.
+
+The heads and their loss are in `dynamics/outcome.py`.
+"""
 
 from __future__ import annotations
 
