@@ -17,6 +17,7 @@ FLAGS = {
     "collect-rollouts": "--env --env-set --episodes --frames --out --policy --set --workers",
     "import": "--out --set",
     "export": "--format --out",
+    "export-web": "--checkpoint --from --out --runtime",
     "train-tokenizer": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer-kind",
     "train-dynamics": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer",
     "imagine": "--action --checkpoint --context --from --no-map --out --set --steps --truth",

@@ -15,6 +15,7 @@ COMMANDS = {
     "collect-rollouts": ("collect_rollouts", "record episodes from a game"),
     "import": ("import_recordings", "make a data set of videos or pictures with actions, or of LeRobot's"),
     "export": ("export", "write a data set as videos, pictures, or LeRobot's layout"),
+    "export-web": ("export_web", "write a page that plays a checkpoint in the browser alone"),
     "train-tokenizer": ("train_tokenizer", "stage 1: learn to turn frames into codes and back"),
     "train-dynamics": ("train_dynamics", "stage 2: learn which codes follow which, given the actions"),
     "imagine": ("imagine", "imagine the future of a game under your actions, as videos"),

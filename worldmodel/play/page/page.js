@@ -36,6 +36,7 @@ const handlers = {
   loading: ({ checkpoint }) => veil("Loading", checkpoint),
   game(header) {
     game = header;
+    document.body.dataset.alone = game.alone ? "yes" : "no"; // without a server there is no real game and no file
     controls.setGame(game.buttons, game.actions);
     fillCheckpoints();
     fillStarts();

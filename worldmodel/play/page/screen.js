@@ -27,7 +27,7 @@ export class Screen {
   }
 
   async show(views, blobs, action) {
-    const pictures = await Promise.all(blobs.map((blob) => createImageBitmap(new Blob([blob], { type: "image/png" }))));
+    const pictures = await Promise.all(blobs.map((blob) => decoded(blob)));
     if (views.join() !== this.views.join()) this.clear(views);
     views.forEach((view, index) => {
       const canvas = document.getElementById(view);
@@ -56,6 +56,11 @@ export class Screen {
     pen.textAlign = "center";
     pen.fillText(arrows(action), left + CELL / 2, strip.height - 5, CELL);
   }
+}
+
+// A picture comes as PNG, or, where the game runs in the page itself, as it is.
+function decoded(blob) {
+  return createImageBitmap(blob instanceof ImageBitmap ? blob : new Blob([blob], { type: "image/png" }));
 }
 
 export const SIGNS = {
