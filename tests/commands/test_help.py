@@ -21,7 +21,7 @@ FLAGS = {
     "train-tokenizer": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer-kind",
     "train-dynamics": "--data --minutes --out --processes --resume --seed --set --steps --tokenizer",
     "imagine": "--action --checkpoint --context --from --no-map --out --set --steps --truth",
-    "play": "--checkpoint --from --no-browser --out --port",
+    "play": "--checkpoint --from --no-browser --out --port --window",
     "gallery": "",
     "evaluate": "--checkpoint --clips --data --only --out --quick --seed --set",
     "compare": "",

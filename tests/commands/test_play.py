@@ -105,6 +105,17 @@ def test_no_browser_without_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert has_screen()
 
 
+def test_no_window_without_a_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is loaded, one line says what to do instead."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["play", "--window"]) == 1
+    error = capsys.readouterr().err
+    assert "there is no screen for a window: leave out --window" in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_memory_is_flat() -> None:
     """A minute of random keys at full speed, with the shipped checkpoint, grows by less than 32 MiB."""

@@ -29,11 +29,33 @@ def parser(prog: str) -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, default=Path("played"), metavar="DIR", help="where recordings go")
     p.add_argument("--port", type=int, default=PORT, metavar="N", help="of the page; 0 takes any that is free")
     p.add_argument("--no-browser", action="store_true", help="only print the link")
+    p.add_argument("--window", action="store_true", help="in a window of this desktop, not in the browser")
     return p
 
 
 def main(args: argparse.Namespace) -> None:
-    """Load the model, print the link, open it, and serve until Ctrl-C."""
+    """Load the model and play it: in a window, or in a page that is served until Ctrl-C."""
+    if args.window:
+        play_in_window(args)
+    else:
+        serve(args)
+
+
+def play_in_window(args: argparse.Namespace) -> None:
+    """Open a window, and return when it is closed."""
+    if not (has_screen() or os.environ.get("SDL_VIDEODRIVER")):
+        raise ValueError("there is no screen for a window: leave out --window and open the link that is printed")
+    from ..play.library import Library
+    from ..play.window import open_window
+
+    library = Library(args.checkpoint, source=args.source)
+    loaded = library.load(library.first)
+    print("W A S D or the arrows; Escape ends it.", file=sys.stderr)
+    open_window(loaded)
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Print the link, open it, and serve the page until Ctrl-C."""
     if not 0 <= args.port <= MAX_PORT:
         raise UsageError(f"--port must be 0 to {MAX_PORT}, got {args.port}")
     try:
