@@ -170,6 +170,7 @@ def test_the_page_alone_plays(browser: Page, library: Library, tmp_path: Path) -
     except ValueError as error:
         pytest.skip(str(error))
     export_page(library.load(library.first), tmp_path / "page", runtime=runtime)
+    browser.errors()
     with static_host(tmp_path / "page") as link:
         browser.open(link)
         assert not browser.driver.find_element("id", "record").is_displayed()

@@ -42,7 +42,7 @@ class PlayedEnv(gymnasium.Env[np.ndarray, int]):
         """Go to the start; `seed` decides all that is imagined, and None is 0."""
         super().reset(seed=seed)
         shown = self.session.begin(self.loaded.starts[0], seed=seed or 0, temperature=self.session.temperature)
-        self._frame = shown.images["imagined"]
+        self._frame = shown.images["imagined"].copy()  # the start's own, which stays as it is
         return self._frame, {}
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
