@@ -68,8 +68,11 @@ export const SIGNS = {
   strafe_left: "\u21e4", strafe_right: "\u21e5", noop: "\u00b7",
 };
 
-// An action in a few signs: forward+left is an arrow up and one to the left.
+const COMPOUND = /^(up|down)?_?(left|right)?_?(fire)?$/; // Atari's: upright, downleftfire
+
+// An action in a few signs: forward+left is an arrow up and one to the left, and so is upleft.
 function arrows(action) {
   if (!action) return "start";
-  return action.split("+").map((part) => SIGNS[part] ?? part).join(" ");
+  const parts = COMPOUND.exec(action)?.slice(1).filter(Boolean) ?? action.split("+");
+  return parts.map((part) => SIGNS[part] ?? part).join(" ");
 }
