@@ -25,6 +25,7 @@ def test_keys_together() -> None:
     assert max(map(len, actions)) == window.KEYS_AT_ONCE
 
 
+@pytest.mark.slow
 def test_is_an_environment(library: Library) -> None:
     """Gymnasium's own checker finds no fault, and the same seed gives the same game."""
     env = PlayedEnv(library.load(library.first))
@@ -37,6 +38,7 @@ def test_is_an_environment(library: Library) -> None:
     assert np.array_equal(env.render(), futures[1][-1])
 
 
+@pytest.mark.slow
 def test_plays_in_a_window(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that is held down is the action that is done; Escape closes the window."""
     pygame = pytest.importorskip("pygame")
