@@ -66,4 +66,5 @@ def test_page_is_told_what_it_needs(library: Library) -> None:
     assert [button["name"] for button in described["buttons"]] == ["forward", "left", "right"]
     assert described["buttons"][0]["keys"] == ["KeyW", "ArrowUp"]
     assert described["frames_per_second"] == 8.75
+    assert described["aspect"] == 1.0
     assert all(start["image"].startswith("data:image/webp;base64,") for start in described["starts"])

@@ -34,7 +34,7 @@ class ContextGraph(nn.Module):
         self.flow = FlowGraph(dynamics)
         self.from_flow, self.flow_layer = transposed(context.from_flow.weight), context.flow_layer
         rotary = RotaryGraph(context.rotary)
-        self.blocks = nn.ModuleList(ContextBlockGraph(block, rotary) for block in context.blocks)
+        self.blocks = nn.ModuleList(ContextBlockGraph(block, rotary) for block in context.blocks)  # type: ignore[arg-type]
 
     @property
     def slots(self) -> int:

@@ -68,6 +68,7 @@ class Loaded:
             "buttons": [{"name": button.name, "keys": list(button.keys)} for button in buttons(names)],
             "frames_per_second": self.simulator.frames_per_second,
             "frame_size": self.simulator.frame_size,
+            "aspect": self.starts[0].context.aspect,
             "starts": [
                 {"name": start.name, "image": "data:image/webp;base64," + thumbnail(start.context.frames[-1])}
                 for start in self.starts

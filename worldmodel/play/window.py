@@ -19,7 +19,7 @@ KEYS_AT_ONCE = 3
 ARROWS = {"ArrowUp": "K_UP", "ArrowDown": "K_DOWN", "ArrowLeft": "K_LEFT", "ArrowRight": "K_RIGHT"}
 
 
-class PlayedEnv(gymnasium.Env[np.ndarray, int]):
+class PlayedEnv(gymnasium.Env[np.ndarray, np.int64]):
     """A game that is played without end; a reset goes to the first start of the checkpoint.
 
     Unlike `ImaginedEnv` it needs no reward and end heads: rewards are 0.
@@ -45,7 +45,7 @@ class PlayedEnv(gymnasium.Env[np.ndarray, int]):
         self._frame = shown.images["imagined"].copy()  # the start's own, which stays as it is
         return self._frame, {}
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64 | int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Imagine the frame that follows an action."""
         self._frame = self.session.step(int(action)).images["imagined"]
         return self._frame, 0.0, False, False, {}

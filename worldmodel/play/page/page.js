@@ -37,6 +37,8 @@ const handlers = {
   game(header) {
     game = header;
     document.body.dataset.alone = game.alone ? "yes" : "no"; // without a server there is no real game and no file
+    document.body.style.setProperty("--aspect", game.aspect); // models see every picture as a square
+    screen.aspect = game.aspect;
     controls.setGame(game.buttons, game.actions);
     fillCheckpoints();
     fillStarts();

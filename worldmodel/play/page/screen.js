@@ -10,6 +10,7 @@ export class Screen {
   constructor(strip) {
     this.strip = strip;
     this.pen = strip.getContext("2d", { alpha: false });
+    this.aspect = 1; // of the pictures, width over height
     this.clear(["imagined"]);
   }
 
@@ -45,9 +46,10 @@ export class Screen {
     pen.drawImage(strip, -(CELL + GAP), 0);
     pen.fillStyle = "#101216";
     pen.fillRect(left - GAP, 0, CELL + GAP, strip.height);
+    const [width, height] = [CELL * Math.min(1, this.aspect), CELL / Math.max(1, this.aspect)];
     pictures.forEach((picture, row) => {
       const top = row * (CELL + GAP);
-      pen.drawImage(picture, left, top, CELL, CELL);
+      pen.drawImage(picture, left + (CELL - width) / 2, top + (CELL - height) / 2, width, height);
       pen.fillStyle = COLORS[views[row]];
       pen.fillRect(left, top + CELL - 3, CELL, 3);
     });
