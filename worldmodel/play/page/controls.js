@@ -29,6 +29,7 @@ export class Controls {
     this.keyToButton = new Map();
     this.caps = new Map();
     this.box.replaceChildren();
+    this.top = Math.min(2, ...buttons.map(({ keys }) => PLACES[keys[0]]?.[0] ?? 2)); // the first row with a key
     for (const button of buttons) {
       for (const key of button.keys) this.keyToButton.set(key, button.name);
       this.box.append(this.cap(button));
@@ -48,8 +49,11 @@ export class Controls {
       element("small", "", name.replaceAll("_", " ")),
     );
     const place = PLACES[keys[0]];
-    if (place) [cap.style.gridRow, cap.style.gridColumn] = place;
-    if (keys[0] === "Space") cap.classList.add("wide");
+    if (place) [cap.style.gridRow, cap.style.gridColumn] = [place[0] - this.top + 1, place[1]];
+    if (keys[0] === "Space") {
+      cap.classList.add("wide");
+      cap.style.gridRow = 4 - this.top; // below the others, as on a keyboard
+    }
     const source = `touch ${name}`;
     cap.addEventListener("pointerdown", (event) => {
       event.preventDefault();

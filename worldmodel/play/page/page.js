@@ -45,6 +45,7 @@ const handlers = {
   },
   begun(header) {
     start = header.start;
+    screen.clear(screen.views);
     $("seed").value = header.seed;
     setTemperature(header.temperature);
     setPaused(!replaying);
