@@ -71,11 +71,12 @@ def open_window(loaded: Loaded) -> None:
     names = env.session.action_names
     idle = choose_action([], names)
     codes = {key: _code(key, pygame) for button in buttons(names) for key in button.keys}
+    actions = {tuple(codes[key] for key in keys): np.int64(action) for keys, action in key_actions(names).items()}
     try:
         play(
             env,
             zoom=SIDE / loaded.simulator.frame_size,
-            keys_to_action={tuple(codes[key] for key in keys): action for keys, action in key_actions(names).items()},
+            keys_to_action=actions,
             noop=0 if idle is None else idle,
             wait_on_player=idle is None,
         )
