@@ -157,6 +157,27 @@ def test_leaving_in_the_middle_of_a_frame(page: Page, served: Served) -> None:
         assert client.frame().header["number"] == 0
 
 
+def test_random_keys_leave_the_page_as_small(page: Page) -> None:
+    """Random keys at full speed, with resets between: frames go on, and the page's memory stays where it was."""
+    rng = np.random.default_rng(0)
+    page.click("[data-pace=fast]")
+    heaps, down = [], set()
+    for count in range(300):
+        code = str(rng.choice(["KeyW", "KeyA", "KeyD", "ArrowUp", "ArrowLeft", "Space"]))
+        page.key(code, down=code not in down)
+        down ^= {code}
+        if count % 50 == 0:
+            page.click("#reset")
+        if count in (100, 299):
+            page.driver.execute_script("window.gc?.()")
+            heaps.append(page.driver.execute_script("return performance.memory.usedJSHeapSize") / 2**20)
+    for code in down:
+        page.key(code, down=False)
+    page.wait(lambda: page.frame >= 2)
+    assert heaps[1] < heaps[0] + 8, f"{heaps} MiB"
+    page.click("[data-pace=real]")
+
+
 def test_restart(browser: Page, library: Library, tmp_path: Path) -> None:
     """When the server goes the page says so; after a restart the new link works."""
     with serving(library, tmp_path) as first:
