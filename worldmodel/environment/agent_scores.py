@@ -56,11 +56,13 @@ def play(
 ) -> Scores:
     """Play the real game's episodes `seed`, `seed` + 1, ... of the test split, which no training has seen.
 
-    Every player gets the same episodes with the same beginnings.
+    Every player gets the same episodes with the same beginnings. One that ends before a player could take over is left
+    out for the next.
     """
-    seeds, returns, lengths = [], [], []
-    for number in range(episodes):
-        observation, info = env.reset(options={"game_seed": SPLITS["test"] + seed + number})
+    seeds, returns, lengths, following = [], [], [], SPLITS["test"] + seed
+    for _ in range(episodes):
+        observation, info = env.reset(options={"game_seed": following})
+        following = info["game_seed"] + 1
         rng = np.random.default_rng([info["game_seed"], 2])
         total, steps, ended = 0.0, 0, False
         while not ended:
