@@ -31,15 +31,17 @@ def tiny_simulator(*, has_map: bool = False, **settings: object) -> Simulator:
     return Simulator(tokenizer, dynamics, learned_map, precision="float32", **settings)  # type: ignore[arg-type]
 
 
-def save_simulator(path: Path, *, has_map: bool = False) -> Path:
-    """Write the checkpoint of a tiny simulator, as train-dynamics does."""
+def save_simulator(path: Path, *, has_map: bool = False, env: str | None = None) -> Path:
+    """Write the checkpoint of a tiny simulator, as train-dynamics does, trained on `env` if that is to be known."""
     simulator = tiny_simulator(has_map=has_map)
     fingerprint = simulator.tokenizer.fingerprint()
     save_tokenizer(simulator.tokenizer, path / "tokenizer", {})
     if isinstance(simulator.learned_map, LearnedMap):
         save_learned_map(simulator.learned_map, path / "learned_map", {}, tokenizer=fingerprint)
     config = to_dict(simulator.dynamics.config) | {"tokenizer": fingerprint}
-    write(path, Checkpoint(kind="dynamics", config=config, metrics={}, tensors=dict(simulator.dynamics.state_dict())))
+    metrics = {} if env is None else {"env": env}
+    tensors = dict(simulator.dynamics.state_dict())
+    write(path, Checkpoint(kind="dynamics", config=config, metrics=metrics, tensors=tensors))
     return path
 
 

@@ -26,6 +26,7 @@ from .dynamics.sampling import check_sampling, gumbel_noise
 from .imagined import Imagined, ImaginedStep
 from .learned_map.map import LearnedMap
 from .past import Past
+from .rollouts.files import is_printable
 from .runtime import autocast, default_device
 from .streams import CODES, OUTCOMES, Streams
 from .tokenizer.model import Tokenizer
@@ -47,6 +48,7 @@ class Simulator:
         top_k: sample among so many likeliest codes; 0 means all.
         precision: "auto" (bfloat16 where the hardware has it), "float32" or "bfloat16".
         engine: what draws the codes, "numpy", "numpy-bfloat16" (for many games), "torch", or "auto": NumPy on a CPU.
+        env: the game that the dynamics was trained on, None where that is not known.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Simulator:
         top_k: int = 0,
         precision: str = "auto",
         engine: str = "auto",
+        env: str | None = None,
     ) -> None:
         check_sampling(temperature, top_k)
         self.tokenizer = tokenizer
@@ -67,6 +70,7 @@ class Simulator:
         self.learned_map = learned_map
         self.use_map = use_map and learned_map is not None
         self.temperature, self.top_k, self.precision = temperature, top_k, precision
+        self.env = env
         self.sampler = make_sampler(dynamics, engine, precision=precision)
         self._frozen = dynamics.frozen(precision=precision)
         self._expecting = learned_map.frozen(precision=precision) if learned_map is not None and use_map else None
@@ -358,8 +362,8 @@ class Simulator:
         device = default_device()
         dynamics = Dynamics.from_pretrained(directory).to(device)
         tokenizer = Tokenizer.from_pretrained(Path(directory) / "tokenizer").to(device)
-        known = read_index(directory, kind="dynamics")["config"]
-        if tokenizer.fingerprint() != known.get("tokenizer"):
+        index = read_index(directory, kind="dynamics")
+        if tokenizer.fingerprint() != index["config"].get("tokenizer"):
             raise ValueError(f"{directory}: its tokenizer is not the one the dynamics was trained with")
         learned_map = None
         if has_part(directory, LEARNED_MAP):
@@ -376,7 +380,12 @@ class Simulator:
             top_k=top_k,
             precision=precision,
             engine=engine,
+            env=_text(index["metrics"].get("env")),
         )
+
+
+def _text(value: object) -> str | None:
+    return str(value) if is_printable(value) else None
 
 
 def _frame(expectations: Expectation, index: int) -> Expectation:

@@ -128,3 +128,13 @@ def test_another_games_recordings_are_refused(
     other = record_toy(tmp_path / "big", frame_size=64, episodes=1)
     assert main([*world, "--data", str(other), "--out", "out"]) == 1
     assert "has frame_size 64, the model was trained with 32" in capsys.readouterr().err
+
+
+def test_another_game_is_said(
+    world: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A variant of the game that fits in all else is asked about, and one line on stderr says which game it is."""
+    pretend(monkeypatch, tmp_path, {"first": Answer()})
+    other = save_simulator(tmp_path / "c", env="ToyTwo-v0")
+    assert main([*world, "--checkpoint", str(other), "--out", "out"]) == 0
+    assert "is of toy, the checkpoint was trained on ToyTwo-v0" in capsys.readouterr().err

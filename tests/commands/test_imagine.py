@@ -52,6 +52,19 @@ def test_writes_and_says_where(world: Path, tmp_path: Path, capsys: pytest.Captu
             assert sum(1 for _ in container.decode(video=0)) == 16
 
 
+def test_another_game_is_said(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Frames of another game than the checkpoint's are imagined on, and one line on stderr says so."""
+    save_simulator(tmp_path / "pong", env="ALE/Pong-v5")
+    words = ["--from", world / "data", "--checkpoint", tmp_path / "pong", "--steps", 1, "--out", tmp_path / "o"]
+    assert main([str(word) for word in ("imagine", *words)]) == 0
+    said = f"{world / 'data'} is of toy, the checkpoint was trained on ALE/Pong-v5; name another unless this is meant"
+    assert said in capsys.readouterr().err.splitlines()
+    save_simulator(tmp_path / "toy", env="toy")
+    words[3] = tmp_path / "toy"
+    assert main([str(word) for word in ("imagine", *words)]) == 0
+    assert "trained on" not in capsys.readouterr().err
+
+
 def test_without_its_map(world: Path, tmp_path: Path) -> None:
     """`--no-map` imagines as a checkpoint does that has none, and the record says which it was."""
     save_simulator(tmp_path / "mapped", has_map=True)

@@ -16,6 +16,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
+from tests.models import tiny_dynamics
 from tests.worlds import random_contexts, record_toy, save_simulator, tiny_outcome_simulator
 from worldmodel.environment.imagined_env import ImaginedEnv, ImaginedVectorEnv
 from worldmodel.environment.imagined_games import GameSettings
@@ -247,6 +248,10 @@ def test_bad_input_is_one_clear_line(simulator: Simulator, tmp_path: Path) -> No
         vector(simulator, 2, observation="pixels")
     with pytest.raises(ValueError, match="no episode goes on after a context of 900 frames"):
         ImaginedEnv(simulator, data, context_frames=900)
+    own = tiny_outcome_simulator()
+    own.dynamics = tiny_dynamics(action_names=("noop", "left"), rewards=(0.0,), end_weight=1.0)
+    with pytest.raises(ValueError, match="has the action 'forward', which the model does not know"):
+        ImaginedEnv(own, data)
     with pytest.raises(ValueError, match="a context of 3 frames has 2 actions"):
         env.reset(options={"context": (CONTEXTS[1][0], np.zeros(3, np.int64))})
     with pytest.raises(ValueError, match="no reward and end heads"):

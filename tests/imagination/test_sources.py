@@ -126,6 +126,18 @@ def test_live_game_is_played_with_a_test_seed(simulator: Simulator) -> None:
     assert first.origin.settings["frame_skip"] == simulator.frame_skip
 
 
+def test_another_game_is_said(data: Path, tmp_path: Path) -> None:
+    """A source of another game than the checkpoint's is named in a line; one of the same, or of none known, is not."""
+    model = tiny_simulator(env="ALE/Pong-v5")
+    known = f"{data} is of toy, the checkpoint was trained on ALE/Pong-v5; name another unless this is meant"
+    assert Source.parse(f"{data}:1@3").other_game(model) == known
+    assert str(Source.parse("env:my:Pong-v0").other_game(model)).startswith("env:my:Pong-v0 is of my:Pong-v0, the ch")
+    assert Source.parse("env:ale_py:ALE/Pong-v5").other_game(model) is None
+    assert Source.parse(str(data)).other_game(tiny_simulator()) is None
+    video = write_video(tmp_path / "a.mp4", [np.zeros((32, 32, 3), np.uint8)], frames_per_second=8)
+    assert Source.parse(str(video)).other_game(model) is None
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.models import tiny_dynamics
 from tests.play.serving import save_model
-from tests.worlds import record_toy
+from tests.worlds import record_toy, save_simulator, tiny_simulator
 from worldmodel.checkpoints import gallery
-from worldmodel.play.library import LIVE, LIVE_SEEDS, Library
+from worldmodel.envs import make_env
+from worldmodel.play.library import LIVE, LIVE_SEEDS, Library, live_context
 from worldmodel.play.real import RealGame
 from worldmodel.rollouts import EpisodeDataset
 
@@ -68,3 +71,21 @@ def test_page_is_told_what_it_needs(library: Library) -> None:
     assert described["frames_per_second"] == 8.75
     assert described["aspect"] == 1.0
     assert all(start["image"].startswith("data:image/webp;base64,") for start in described["starts"])
+
+
+def test_another_game_is_said(library: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A checkpoint of one game that is to begin in another's recordings is played, and a line says so."""
+    data = record_toy(tmp_path / "data", episodes=1)
+    model = save_simulator(tmp_path / "model", env="ALE/Pong-v5")
+    Library(str(model), source=str(data)).load("model")
+    assert f"{data} is of toy, the checkpoint was trained on ALE/Pong-v5" in capsys.readouterr().err
+
+
+def test_a_new_game_without_the_models_actions_is_refused() -> None:
+    """A real game whose idle action the model does not know is named, and not looked up in vain."""
+    simulator = tiny_simulator()
+    simulator.dynamics = tiny_dynamics(action_names=("fire", "right"))
+    with closing(make_env("toy", frame_size=32, frame_skip=4)) as game:
+        settings = dict(game.settings)
+    with pytest.raises(ValueError, match="the context does 'noop', which the model does not know"):
+        live_context(simulator, settings, seed=1)

@@ -166,6 +166,12 @@ def run(prog: str, command: Callable[[], int | None]) -> int:
         return 128 + number
 
 
+def warn(line: str | None) -> None:
+    """Print one line on stderr, if there is one."""
+    if line:
+        print(plain(line), file=sys.stderr)
+
+
 def _say(prog: str, error: BaseException) -> None:
     """Print an error; a process of several leaves that to the one that launched it, so that it is said once."""
     from ..training.launch import hand_over

@@ -76,6 +76,7 @@ def _evaluate(args: argparse.Namespace, config: EvaluationConfig, checkpoint: Pa
 
     make = partial(_subject, args, config, checkpoint)
     subject = make()
+    _warn_of_another_game(subject)
     workers = _workers(make, subject, _processes(args, config))
     console = Console()
     if not console.is_terminal:
@@ -128,6 +129,14 @@ def _subject(args: argparse.Namespace, config: EvaluationConfig, checkpoint: Pat
         return tokenizer_alone.TokenizerSubject(tokenizer=tokenizer, dataset=EpisodeDataset(data), **how)
     simulator = Simulator.from_pretrained(checkpoint, temperature=config.temperature)
     return Subject(simulator=simulator, without_map=without_map(simulator), dataset=EpisodeDataset(data), **how)
+
+
+def _warn_of_another_game(subject: Subject | TokenizerSubject) -> None:
+    from ..evaluation.harness.subject import Subject
+    from ..imagination.sources import other_game
+
+    if isinstance(subject, Subject):
+        cli.warn(other_game(subject.dataset.path, subject.dataset.info.env, subject.simulator))
 
 
 def _processes(args: argparse.Namespace, config: EvaluationConfig) -> int:

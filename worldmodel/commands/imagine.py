@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import Parser, UsageError, add_settings, override
+from .cli import Parser, UsageError, add_settings, override, warn
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -57,6 +57,7 @@ def main(args: argparse.Namespace) -> None:
 
     config = override(ImagineConfig(), args.set)
     from ..checkpoints import gallery
+    from ..imagination.sources import Source
     from ..imagination.videos import imagine_videos
     from ..rollouts.lock import locked
     from ..runtime import choose_threads
@@ -67,12 +68,14 @@ def main(args: argparse.Namespace) -> None:
         checkpoint, use_map=not args.no_map, temperature=config.temperature, top_k=config.top_k
     )
     _check_actions(args, simulator)
+    source = args.source or _own_episodes(args.checkpoint)
+    warn(Source.parse(source).other_game(simulator))
     choose_threads(simulator.warm_up)
     with locked(args.out), _Progress() as progress:
         written = imagine_videos(
             simulator,
             args.action,
-            source=args.source or _own_episodes(args.checkpoint),
+            source=source,
             num_context=args.context,
             num_steps=args.steps,
             out=args.out,

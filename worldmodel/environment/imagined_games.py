@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from ..imagination.sources import check_fit, translate
+from ..imagination.sources import check_actions, check_fit, translate
 from ..imagination.videos import EPISODES
 from ..rollouts import EpisodeDataset
 from ..runtime import bfloat16_is_fast, default_device
@@ -73,6 +73,7 @@ class Contexts:
         if isinstance(source, str | os.PathLike):
             self._dataset = EpisodeDataset(source)  # type: ignore[arg-type]
             check_fit(self._dataset.info.settings, simulator, str(source))
+            check_actions(self._dataset.info.action_names, simulator.action_names, str(source))
             long_enough = np.flatnonzero(self._dataset.lengths > num_frames)
             if not len(long_enough):
                 longest = int(self._dataset.lengths.max(initial=0))

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..rollouts import Episode, EpisodeDataset
+from ..rollouts.manifest import read_info
 from ..video.mp4 import read_video
 
 LIVE = "env:"
@@ -42,6 +43,8 @@ class Model(Protocol):
     def frame_skip(self) -> int: ...
     @property
     def frames_per_second(self) -> float: ...
+    @property
+    def env(self) -> str | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +105,17 @@ class Source:
         if at and number.isdecimal():
             return replace(cls._place(place), frame=int(number))
         return cls._place(text)
+
+    def other_game(self, model: Model) -> str | None:
+        """Return one line that says so where this is of another game than the model was trained on; else None.
+
+        Raises:
+            ValueError: if the data set is damaged.
+        """
+        if self.kind == "video":
+            return None
+        env = self.place if self.kind == "env" else read_info(Path(self.place)).env
+        return other_game(LIVE + env if self.kind == "env" else self.place, env, model)
 
     @classmethod
     def _place(cls, text: str) -> Source:
@@ -184,10 +198,33 @@ def _candidates(dataset: EpisodeDataset, source: Source, num_frames: int, seed: 
     return [int(index) for index in drawn[: 1 if source.frame is not None else MAX_CANDIDATES]]
 
 
+def other_game(place: str | Path, env: str, model: Model) -> str | None:
+    """Return one line that says so where frames of the game `env` are for a model of another game; else None.
+
+    A variant of a game may be meant, so that this is no error. A model of an older version does not say its game.
+    """
+    if model.env is None or _game_id(env) == _game_id(model.env):
+        return None
+    return f"{place} is of {env}, the checkpoint was trained on {model.env}; name another unless this is meant"
+
+
+def _game_id(env: str) -> str:
+    """Return an environment's id without the module that registers it."""
+    return env.rpartition(":")[2]
+
+
 def check_fit(settings: Mapping[str, Any], model: Model, place: str) -> None:
     for name, expected in (("frame_size", model.frame_size), ("frame_skip", model.frame_skip)):
         if settings[name] != expected:
             raise ValueError(f"{place} has {name} {settings[name]}, the model was trained with {expected}")
+
+
+def check_actions(names: Sequence[str], model_names: Sequence[str], place: str) -> None:
+    """Raise ValueError if a data set has an action that the model does not know."""
+    if unknown := sorted(set(names) - set(model_names)):
+        raise ValueError(
+            f"{place} has the action {unknown[0]!r}, which the model does not know ({', '.join(model_names)})"
+        )
 
 
 def translate(actions: np.ndarray, names: Sequence[str], model_names: Sequence[str]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..checkpoints import gallery
-from ..imagination.sources import Context, Origin, Source, load_context
+from ..imagination.sources import Context, Origin, Source, load_context, translate
 from ..imagination.truth import open_game
 from ..imagination.videos import DEFAULT_SOURCE
 from ..rollouts import EpisodeDataset
@@ -125,6 +126,8 @@ class Library:
             if folder is None:
                 raise ValueError(f"{name} comes without episodes to begin from: name some with --from")
             source = Source.parse(str(folder))
+        if warning := source.other_game(simulator):
+            print(warning, file=sys.stderr)
         starts, settings = _starts(source, simulator, FAVOURITE.get(name))
         return Loaded(name=name, simulator=simulator, starts=starts, settings=settings)
 
@@ -177,7 +180,7 @@ def live_context(
     actions = np.full(len(frames) - 1, idle, np.int64)
     return Context(
         frames=np.stack(frames),
-        actions=np.array([simulator.action_names.index(names[idle])] * len(actions), np.int64),
+        actions=translate(actions, names, simulator.action_names),
         description={"env": settings["env"], "seed": seed, "frame": 0},
         origin=Origin(settings=settings, seed=seed, actions=actions),
     )

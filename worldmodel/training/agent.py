@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from ..environment.agents import POLICIES, AgentSpec
 from ..environment.observation import OBSERVATIONS, Observer
 from ..environment.real_game import RealGameEnv
 from ..environment.sb3 import ImaginedVecEnv, ShuffledActions
+from ..imagination.sources import other_game
 from ..rollouts import EpisodeDataset
 from ..simulator import Simulator
 from .loop import Interrupted
@@ -104,6 +106,8 @@ def train_agent(
     """
     simulator = Simulator.from_pretrained(checkpoint, temperature=config.temperature)
     dataset = EpisodeDataset(data)
+    if warning := other_game(data, dataset.info.env, simulator):
+        print(warning, file=sys.stderr)
     spec = _spec(simulator, dataset, config)
     done = _done(out, spec, resume=resume)
     games = VecMonitor(_games(simulator, dataset, config))

@@ -124,6 +124,7 @@ def without_map(simulator: Simulator) -> Simulator | None:
         temperature=simulator.temperature,
         top_k=simulator.top_k,
         precision=simulator.precision,
+        env=simulator.env,
     )
 
 
