@@ -24,6 +24,7 @@ ROW_GROUP = 16  # frames: what a random access has to decompress
 COMPRESSION_LEVEL = 3  # zstd: 7 kB a maze frame at 5,200 frames/s; level 1 takes 8% more space for 36% more speed
 METADATA_KEY = b"worldmodel"
 MAX_EPISODE_BYTES = 8 * 2**30
+STEP_COLUMNS = ("action", "reward", "terminated", "truncated")
 FINAL_STEP = {"final_step": True}  # in the metadata of files that hold the last step of an end without a frame, too
 OPEN_EPISODES = 4096  # how many footers and action columns are kept in memory
 
@@ -250,8 +251,7 @@ class EpisodeDataset:
         """Return actions, rewards and ends of an episode, with the step that showed no frame; no frame is read."""
 
         def read(reader: pq.ParquetFile) -> Steps:
-            columns = ["action", "reward", "terminated", "truncated"]
-            steps = _steps(reader.read(columns), reader.schema_arrow, self.info.env)
+            steps = _steps(reader.read(list(STEP_COLUMNS)), reader.schema_arrow, self.info.env)
             self._known(steps.actions)
             return steps
 
@@ -274,11 +274,17 @@ class EpisodeDataset:
         if hashlib.sha256(content).hexdigest() != record.sha256:
             return f"{record.file}: SHA-256 does not match the manifest"
         try:
-            self.steps(index)
-            self.variables(index)
+            self._read(index, self._check_columns, source=pa.BufferReader(content))
         except ValueError as error:
             return str(error)
         return None
+
+    def _check_columns(self, reader: pq.ParquetFile) -> None:
+        """Raise ValueError unless actions, rewards, ends and variables are what they can be; no frame is looked at."""
+        names = list(self.info.variables)
+        table = reader.read([*STEP_COLUMNS, *names])
+        self._known(_steps(table, reader.schema_arrow, self.info.env).actions)
+        _variables(table, names)
 
     def _known(self, actions: np.ndarray) -> np.ndarray:
         """Return actions that the data set has a name for."""
@@ -291,7 +297,8 @@ class EpisodeDataset:
     def _seed(self, index: int) -> int:
         return self.records[index].seed
 
-    def _read(self, index: int, read: Any) -> Any:
+    def _read(self, index: int, read: Any, source: Any = None) -> Any:
+        """Return what `read` makes of the file of an episode, or of `source`, its content."""
         file = self.path / self.records[index].file
         try:
             # A reader of its own for each call: ParquetFile is not made for several threads. The footer is kept.
@@ -299,7 +306,7 @@ class EpisodeDataset:
                 footer = self._footers.get(index)
             if footer is None and not stat.S_ISREG(os.stat(file).st_mode):  # a pipe would be waited for
                 raise ValueError("it is no regular file")
-            with _open(str(file), footer) as reader:
+            with _open(str(file) if source is None else source, footer) as reader:
                 if footer is None:
                     self._keep(index, reader.metadata)
                 return read(reader)
@@ -339,7 +346,7 @@ def _is_complete(schema: pa.Schema, env: str) -> bool:
 
 
 def _decode(table: pa.Table, schema: pa.Schema, *, seed: int, env: str) -> Episode:
-    fixed = ("frame", "action", "reward", "terminated", "truncated")
+    fixed = ("frame", *STEP_COLUMNS)
     final_action, final_reward = table["action"][-1].as_py(), table["reward"][-1].as_py()
     return Episode(
         frames=_frames(table, schema),

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import cli
@@ -42,11 +43,22 @@ def _inspect_dataset(path: Path) -> list[str]:
     from . import describe
 
     dataset = EpisodeDataset(path)
-    problems = [problem for index in range(len(dataset)) if (problem := dataset.verify(index))]
-    print("\n".join(map(cli.plain, describe.dataset_lines(dataset, None if problems else measure(dataset)))))
+    print("\n".join(map(cli.plain, describe.fact_lines(dataset))), flush=True)  # the files may take minutes
+    problems = [problem for index in _shown(range(len(dataset))) if (problem := dataset.verify(index))]
+    if not problems:
+        print("\n".join(map(cli.plain, describe.coverage_lines(measure(dataset)))))
     if not has_checks(path):
         print("episodes.jsonl has no checksums: an older version wrote it, and a changed line would not be noticed")
     return problems
+
+
+def _shown(episodes: range) -> Iterator[int]:
+    """Yield the episodes, with a bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return iter(track(episodes, "comparing", console=console, transient=True, disable=not console.is_terminal))
 
 
 def _inspect_checkpoint(path: Path) -> list[str]:

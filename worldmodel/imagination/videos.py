@@ -121,13 +121,14 @@ def imagine_futures(
     past = np.stack([unknown if script.is_none else context.actions for script in scripts])
     simulator.seed(seed)
     simulator.reset(np.stack([context.frames] * len(scripts)), past)
+    grid = simulator.dynamics.config.code_grid
+    codes = torch.empty(len(scripts), num_steps, grid, grid, dtype=torch.int16)  # grows as it is filled, and no further
     began = time.perf_counter()
-    codes = []
     for step in range(num_steps):
-        codes.append(simulator.step(future[:, step]).to("cpu", torch.int16))
+        codes[:, step] = simulator.step(future[:, step])
         report("imagining", step + 1, num_steps)
     seconds = time.perf_counter() - began
-    return Futures(context=context, scripts=tuple(scripts), codes=torch.stack(codes, dim=1), seconds=seconds)
+    return Futures(context=context, scripts=tuple(scripts), codes=codes, seconds=seconds)
 
 
 class DecodedFrames(Sequence[np.ndarray]):
