@@ -52,6 +52,15 @@ def tiny_outcome_simulator(**settings: object) -> Simulator:
     return Simulator(tokenizer, dynamics, precision="float32", **settings)  # type: ignore[arg-type]
 
 
+def save_outcome_simulator(path: Path) -> Path:
+    """Write the checkpoint of a tiny simulator with heads, as train-dynamics does."""
+    simulator = tiny_outcome_simulator()
+    save_tokenizer(simulator.tokenizer, path / "tokenizer", {})
+    config = to_dict(simulator.dynamics.config) | {"tokenizer": simulator.tokenizer.fingerprint()}
+    write(path, Checkpoint(kind="dynamics", config=config, metrics={}, tensors=dict(simulator.dynamics.state_dict())))
+    return path
+
+
 def random_contexts(lengths: Sequence[int], *, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
     """Contexts of noise for the tiny models, with so many frames."""
     rng = np.random.default_rng(seed)

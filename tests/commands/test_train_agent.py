@@ -12,23 +12,11 @@ import pytest
 
 pytest.importorskip("stable_baselines3")
 
-from tests.worlds import record_toy, save_simulator, tiny_outcome_simulator
-from worldmodel.checkpoints.checkpoint import Checkpoint, write
+from tests.worlds import record_toy, save_outcome_simulator, save_simulator
 from worldmodel.commands import main
-from worldmodel.config import to_dict
-from worldmodel.training.tokenizer import save_tokenizer
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = ["--set", "games=2", "--set", "n_steps=8", "--set", "batch_size=8", "--set", "n_epochs=1", "--set", "horizon=4"]
-
-
-def save_outcome_simulator(path: Path) -> Path:
-    """Write the checkpoint of a tiny simulator with heads, as train-dynamics does."""
-    simulator = tiny_outcome_simulator()
-    save_tokenizer(simulator.tokenizer, path / "tokenizer", {})
-    config = to_dict(simulator.dynamics.config) | {"tokenizer": simulator.tokenizer.fingerprint()}
-    write(path, Checkpoint(kind="dynamics", config=config, metrics={}, tensors=dict(simulator.dynamics.state_dict())))
-    return path
 
 
 def words(tmp_path: Path, out: str, steps: int) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+QUICK_TRIES, SLOW_TRIES = 24, 3
 SPAWN = [sys.executable, "-P", "-m", "worldmodel"]
 
 
@@ -23,25 +24,31 @@ class Outcome:
     figure: str = ""
 
 
+Attempt = Callable[[Path, int, random.Random], Outcome]  # in this folder, so many times, with this randomness
+
+
 @dataclass(frozen=True, kw_only=True)
 class Promise:
-    """A row of the table: what is promised, how to try it, how often in full, and whether that takes long."""
+    """A row of the table: what is promised, how to try it, how often in full and in a test, and if that takes long."""
 
     text: str
-    attempt: Callable[[Path, int, random.Random], Outcome]
+    attempt: Attempt
     times: int
+    briefly: int
     is_slow: bool
 
 
 PROMISES: dict[str, Promise] = {}
 
 
-def promise(times: int, *, is_slow: bool = False) -> Callable[..., Callable[[Path, int, random.Random], Outcome]]:
-    """Add the function to the table, to be tried `times` times in full."""
+def promise(times: int, *, briefly: int = 0, is_slow: bool = False) -> Callable[[Attempt], Attempt]:
+    """Add the function to the table, to be tried `times` times in full and `briefly` times in a test (0: the usual)."""
+    usual = min(times, SLOW_TRIES if is_slow else QUICK_TRIES)
 
-    def add(attempt: Callable[[Path, int, random.Random], Outcome]) -> Callable[[Path, int, random.Random], Outcome]:
+    def add(attempt: Attempt) -> Attempt:
         text = str(attempt.__doc__)
-        PROMISES[attempt.__name__] = Promise(text=text, attempt=attempt, times=times, is_slow=is_slow)
+        tries = briefly or usual
+        PROMISES[attempt.__name__] = Promise(text=text, attempt=attempt, times=times, briefly=tries, is_slow=is_slow)
         return attempt
 
     return add

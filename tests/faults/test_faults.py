@@ -17,7 +17,7 @@ SLOW = [name for name, row in PROMISES.items() if row.is_slow]
 @pytest.mark.parametrize("name", QUICK)
 def test_a_promise_is_kept(name: str, tmp_path: Path) -> None:
     """Nothing is lost in as many tries as a second allows."""
-    found = PROMISES[name].attempt(tmp_path, min(PROMISES[name].times, 24), random.Random(1))
+    found = PROMISES[name].attempt(tmp_path, PROMISES[name].briefly, random.Random(1))
     assert found.survived == found.tried, found
 
 
@@ -25,5 +25,5 @@ def test_a_promise_is_kept(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SLOW)
 def test_a_promise_that_takes_processes_is_kept(name: str, tmp_path: Path) -> None:
     """Nothing is lost in up to three tries with real signals."""
-    found = PROMISES[name].attempt(tmp_path, min(PROMISES[name].times, 3), random.Random(1))
+    found = PROMISES[name].attempt(tmp_path, PROMISES[name].briefly, random.Random(1))
     assert found.survived == found.tried, found

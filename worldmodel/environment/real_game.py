@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from ..envs import Game, remake_env
+from ..envs import Game, GameDiedError, remake_env
 from .agents import translated
 from .observation import Observer
 
@@ -41,7 +41,9 @@ class RealGameEnv(gymnasium.Env[np.ndarray, np.int64]):
         context_frames: int,
         seeds: tuple[int, int] = (0, 1_000_000),
     ) -> None:
+        self.settings = settings
         self.game: Game = remake_env(settings)
+        self._has_died = False
         self.observer, self.context_frames, self.seeds = observer, context_frames, seeds
         self._actions = translated(action_names, self.game.action_names)
         self.observation_space = observer.space
@@ -56,13 +58,24 @@ class RealGameEnv(gymnasium.Env[np.ndarray, np.int64]):
         first, number = self.seeds
         named = (options or {}).get("game_seed")
         game_seed = first + int(self.np_random.integers(number)) if named is None else int(named)
+        if self._has_died:
+            self.game.close()
+            self.game, self._has_died = remake_env(self.settings), False
         while not self._lead_in(game_seed):
             game_seed += 1  # it ended before the agent could take over
         return self._observe(), {"game_seed": game_seed}
 
     def step(self, action: np.int64 | int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Do one of the agent's actions. Where the game shows no last frame, the one before is shown again."""
-        step = self.game.step(self._actions[int(action)])
+        """Do one of the agent's actions. Where the game shows no last frame, the one before is shown again.
+
+        Raises:
+            GameDiedError: if the game's process died; the next reset starts another.
+        """
+        try:
+            step = self.game.step(self._actions[int(action)])
+        except GameDiedError:
+            self._has_died = True
+            raise
         if step.frame is not None:
             self._frame = step.frame
         return self._observe(), float(step.reward), step.terminated, step.truncated, {}

@@ -225,11 +225,11 @@ def _environment(number: int) -> dict[str, str]:
     if loopback:  # no host name has to be looked up, which may take for ever
         usual["GLOO_SOCKET_IFNAME"] = loopback[0]
     processes = {"WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number)}
-    meeting_point = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    meeting_point = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     return {name: os.environ.get(name, value) for name, value in usual.items()} | processes | meeting_point
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-PARTS = ("recording", "checkpoints", "training", "long_runs", "commands")  # in order
+PARTS = ("recording", "checkpoints", "training", "long_runs", "commands", "network", "play", "environment")  # in order
 
 for part in PARTS:
     importlib.import_module(f"{__name__}.{part}")
