@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from tests.models import ACTION_NAMES, tiny_tokenizer
 from worldmodel.environment.observation import Observer
 from worldmodel.environment.real_game import RealGameEnv
-from worldmodel.envs import make_env
+from worldmodel.envs import GameDiedError, Step, make_env
 
 SETTINGS = dict(make_env("toy", frame_skip=1, frame_size=32).settings)
 
@@ -58,3 +58,22 @@ def test_an_action_that_the_game_lacks() -> None:
     observer = Observer(tiny_tokenizer(), "codes")
     with pytest.raises(ValueError, match="the agent does 'jump', which the game does not know"):
         RealGameEnv(SETTINGS, observer, action_names=("jump",), context_frames=1)
+
+
+def test_a_game_that_died_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step in which a game dies says so; the next reset closes it and plays the same beginning in another one."""
+    with closing(toy(2)) as env:
+        first, _ = env.reset(options={"game_seed": 5})
+        dead, closed = env.game, []
+
+        def die(action: int) -> Step:
+            raise GameDiedError("the game toy died of SIGKILL")
+
+        monkeypatch.setattr(dead, "step", die)
+        monkeypatch.setattr(dead, "close", lambda: closed.append(True))
+        with pytest.raises(GameDiedError, match="died of SIGKILL"):
+            env.step(0)
+        again, _ = env.reset(options={"game_seed": 5})
+        assert closed == [True]
+        assert env.game is not dead
+        np.testing.assert_array_equal(first, again)

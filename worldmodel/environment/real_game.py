@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
@@ -61,8 +62,9 @@ class RealGameEnv(gymnasium.Env[np.ndarray, np.int64]):
         if self._has_died:
             self.game.close()
             self.game, self._has_died = remake_env(self.settings), False
-        while not self._lead_in(game_seed):
-            game_seed += 1  # it ended before the agent could take over
+        with self._noticing_death():
+            while not self._lead_in(game_seed):
+                game_seed += 1  # it ended before the agent could take over
         return self._observe(), {"game_seed": game_seed}
 
     def step(self, action: np.int64 | int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -71,11 +73,8 @@ class RealGameEnv(gymnasium.Env[np.ndarray, np.int64]):
         Raises:
             GameDiedError: if the game's process died; the next reset starts another.
         """
-        try:
+        with self._noticing_death():
             step = self.game.step(self._actions[int(action)])
-        except GameDiedError:
-            self._has_died = True
-            raise
         if step.frame is not None:
             self._frame = step.frame
         return self._observe(), float(step.reward), step.terminated, step.truncated, {}
@@ -83,6 +82,14 @@ class RealGameEnv(gymnasium.Env[np.ndarray, np.int64]):
     def close(self) -> None:
         """Close the game."""
         self.game.close()
+
+    @contextmanager
+    def _noticing_death(self) -> Iterator[None]:
+        try:
+            yield
+        except GameDiedError:
+            self._has_died = True
+            raise
 
     def _lead_in(self, game_seed: int) -> bool:
         """Play the context; return whether the game still goes on."""
