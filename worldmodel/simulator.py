@@ -364,13 +364,13 @@ class Simulator:
         tokenizer = Tokenizer.from_pretrained(Path(directory) / "tokenizer").to(device)
         index = read_index(directory, kind="dynamics")
         if tokenizer.fingerprint() != index["config"].get("tokenizer"):
-            raise ValueError(f"{directory}: its tokenizer is not the one the dynamics was trained with")
+            raise ValueError(f"{directory}: its tokenizer is not the one the dynamics was trained with; put that back")
         learned_map = None
         if has_part(directory, LEARNED_MAP):
             learned_map = LearnedMap.from_pretrained(Path(directory) / LEARNED_MAP).to(device)
             known = read_index(Path(directory) / LEARNED_MAP, kind=LEARNED_MAP)["config"]
             if known.get("tokenizer") != tokenizer.fingerprint():
-                raise ValueError(f"{directory}: its learned map was trained with another tokenizer")
+                raise ValueError(f"{directory}: its learned map was trained with another tokenizer; put its own back")
         return cls(
             tokenizer,
             dynamics,

@@ -129,9 +129,9 @@ def _read_shard(path: Path, digest: str) -> dict[str, Tensor]:
     try:
         data = read_regular(path, max_bytes=MAX_SHARD_BYTES)
     except FileNotFoundError:
-        raise ValueError(f"{path} is missing") from None
+        raise ValueError(f"{path} is missing; copy the whole directory") from None
     if hashlib.sha256(data).hexdigest() != digest:
-        raise ValueError(f"{path} is damaged: its SHA-256 is not the one that was saved")
+        raise ValueError(f"{path} is damaged: its SHA-256 is not the one that was saved; copy it anew")
     _check_header(path, data)
     try:
         tensors: dict[str, Tensor] = load(data)

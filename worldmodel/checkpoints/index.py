@@ -79,7 +79,9 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
     try:
         content = read_regular(path / FILE, max_bytes=MAX_BYTES)
     except FileNotFoundError:
-        raise ValueError(f"no {kind + ' ' if kind else ''}checkpoint at {path} (it has no {FILE})") from None
+        raise ValueError(
+            f"no {kind + ' ' if kind else ''}checkpoint at {path} (it has no {FILE}); name its directory"
+        ) from None
     except NotADirectoryError:
         raise ValueError(f"a checkpoint is a directory, and {path} is a file") from None
     try:

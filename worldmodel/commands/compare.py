@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
     paired = comparison.clip_by_clip(first, second)
     shared = comparison.shared(first, second)
     if not shared:
-        raise ValueError(f"{args.first} and {args.second} share no number")
+        raise ValueError(f"{args.first} and {args.second} share no number; ask both the same --only")
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH

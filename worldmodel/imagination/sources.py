@@ -193,7 +193,10 @@ def _candidates(dataset: EpisodeDataset, source: Source, num_frames: int, seed: 
     long_enough = np.flatnonzero(dataset.lengths >= needed)
     if not len(long_enough):
         longest = int(dataset.lengths.max(initial=0))
-        raise ValueError(f"{source.place} has no episode of {needed} frames for the context; its longest has {longest}")
+        raise ValueError(
+            f"{source.place} has no episode of {needed} frames for the context; its longest has {longest}: "
+            "use a shorter --context or an earlier @FRAME"
+        )
     drawn = np.random.default_rng(seed).permutation(long_enough)
     return [int(index) for index in drawn[: 1 if source.frame is not None else MAX_CANDIDATES]]
 
@@ -216,7 +219,10 @@ def _game_id(env: str) -> str:
 def check_fit(settings: Mapping[str, Any], model: Model, place: str) -> None:
     for name, expected in (("frame_size", model.frame_size), ("frame_skip", model.frame_skip)):
         if settings[name] != expected:
-            raise ValueError(f"{place} has {name} {settings[name]}, the model was trained with {expected}")
+            raise ValueError(
+                f"{place} has {name} {settings[name]}, the model was trained with {expected}; "
+                f"record with --set {name}={expected}"
+            )
 
 
 def check_actions(names: Sequence[str], model_names: Sequence[str], place: str) -> None:
@@ -242,7 +248,9 @@ def _start(
     index, first = next(iter(motions.items()))
     length = len(first) + 1
     if num_frames > length:
-        raise ValueError(f"a context of {num_frames} frames is longer than {source.place}, which has {length}")
+        raise ValueError(
+            f"a context of {num_frames} frames is longer than {source.place}, which has {length}; use a shorter one"
+        )
     if source.frame is None:
         return moving_start(motions, num_frames, horizon=horizon, seed=seed)
     if source.frame + num_frames > length:

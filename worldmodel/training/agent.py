@@ -158,7 +158,10 @@ def _done(out: Path, spec: AgentSpec, *, resume: bool) -> int:
     was, now = (json.loads(json.dumps(asdict(each))) for each in (before, spec))
     for name, value in now.items():
         if name not in {"steps", "mean_return"} and was[name] != value:
-            raise ValueError(f"the agent in {out} was trained with {name} {was[name]}, not {value}")
+            raise ValueError(
+                f"the agent in {out} was trained with {name} {was[name]}, not {value}; "
+                "resume with the same settings or choose another --out"
+            )
     return before.steps
 
 

@@ -72,7 +72,9 @@ class Subject(Recordings):
         for name in ("frame_size", "frame_skip", "action_names"):
             asked, known = getattr(info, name), getattr(model, name)
             if asked != known:
-                raise ValueError(f"{self.dataset.path} has {name} {asked}, the model was trained with {known}")
+                raise ValueError(
+                    f"{self.dataset.path} has {name} {asked}, the model was trained with {known}; choose another --data"
+                )
         super().__post_init__()
 
     @functools.cached_property

@@ -34,7 +34,9 @@ class TokenizerSubject(Recordings):
         """
         asked, known = self.dataset.info.frame_size, self.tokenizer.config.frame_size
         if asked != known:
-            raise ValueError(f"{self.dataset.path} has frame_size {asked}, the model was trained with {known}")
+            raise ValueError(
+                f"{self.dataset.path} has frame_size {asked}, the model was trained with {known}; choose another --data"
+            )
         super().__post_init__()
 
     def warm_up(self) -> None:
