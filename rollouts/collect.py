@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..envs import GameDiedError
 from .config import CollectConfig
-from .crew import ATTEMPTS, Crew
+from .crew import Crew, start_recorder
 from .lock import locked
 from .manifest import (
     INFO_FILE,
     DatasetInfo,
     EpisodeRecord,
     append_record,
+    differences,
     drop_cut_off_line,
     read_info,
     read_records,
     seal,
     sweep,
+    write_atomically,
     write_info,
 )
-from .memory import check_workers
-from .recording import Recorder, make_recorder
-
-STATEMENTS = {"world"}  # settings that say something of a game and change no frame; older data sets lack them
+from .recording import Machines, ThisMachine
+from .shard import SHARD_FILE, Shard, encode_shard, read_shard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +53,7 @@ def collect(
     *,
     goal: Goal,
     workers: int = 1,
+    machines: Machines | None = None,
     on_episode: Callable[[EpisodeRecord], None] = lambda record: None,
     on_start: Callable[[list[EpisodeRecord]], None] = lambda records: None,
 ) -> None:
@@ -61,8 +61,10 @@ def collect(
 
     Episodes are numbered, each with its own seed, and enter the manifest in this order: the data set does not depend
     on the number of workers. A worker is a thread with a game of its own, in a process of its own.
+    Of a shard only the episodes that are its own are recorded; the goal is the whole data set's.
 
     Args:
+        machines: where the games are played; on this one if nobody says.
         on_start: is called once with the episodes that are already there.
         on_episode: is called after each episode that is safe on the disk and in the manifest.
 
@@ -73,16 +75,22 @@ def collect(
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    check_workers(workers)
-    recorder = _start(config)
+    shard = _shard(config, goal)
+    goal = Goal(episodes=len(shard)) if shard else goal
+    machines = machines or ThisMachine()
+    machines.check(workers)
+    recorder = start_recorder(config, machines)
     with closing(recorder), locked(path):
         info = recorder.info
         sweep(path, ".*.tmp")
-        records = _open(path, info)
+        records = _open(path, info, shard)
         on_start(records)
         if goal.is_reached(records):
             return
-        with Crew(config, path, info=info, first=len(records), recorder=recorder, workers=workers) as crew:
+        first, step = config.shard_index + len(records) * config.num_shards, config.num_shards
+        with Crew(
+            config, path, info=info, first=first, step=step, recorder=recorder, machines=machines, workers=workers
+        ) as crew:
             for record in crew.records():
                 append_record(path, record)
                 records.append(record)
@@ -93,39 +101,40 @@ def collect(
         _remove_unlisted(path, records)
 
 
-def _start(config: CollectConfig) -> Recorder:
-    """Return the first recorder, started anew if its game dies."""
-    for attempt in range(ATTEMPTS):
-        try:
-            return make_recorder(config, patience=2.0**attempt)
-        except GameDiedError as error:
-            died = error
-    raise GameDiedError(f"the game died {ATTEMPTS} times at its start: {died}")
+def _shard(config: CollectConfig, goal: Goal) -> Shard | None:
+    """Return which part of a data set is to be recorded, None if it is the whole."""
+    if config.num_shards == 1:
+        return None
+    if goal.episodes is None:
+        raise ValueError(
+            "a shard needs the whole data set's number of episodes, not of frames: the others' are unknown"
+        )
+    return Shard(index=config.shard_index, num_shards=config.num_shards, episodes=goal.episodes)
 
 
-def _open(path: Path, info: DatasetInfo) -> list[EpisodeRecord]:
+def _open(path: Path, info: DatasetInfo, shard: Shard | None) -> list[EpisodeRecord]:
     """Start a data set in `path`, or return the episodes of the one that is there.
 
     Raises:
         ValueError: if it was recorded with other settings.
     """
     if not (path / INFO_FILE).exists():
+        (path / SHARD_FILE).unlink(missing_ok=True)  # of a recorder that was killed here
+        if shard is not None:
+            write_atomically(path / SHARD_FILE, encode_shard(shard))
         write_info(path, info)
     present = read_info(path)
-    for name, ours, theirs in _differences(info, present):
+    for name, ours, theirs in differences(info, present):
         raise ValueError(f"{path} holds a data set with {name} {theirs}, not {ours}; choose another --out")
     drop_cut_off_line(path)
-    return read_records(path)
-
-
-def _differences(info: DatasetInfo, present: DatasetInfo) -> Iterator[tuple[str, object, object]]:
-    ours, theirs = asdict(info), asdict(present)
-    ours |= ours.pop("settings")
-    theirs |= theirs.pop("settings")
-    names = (ours.keys() | theirs.keys()) - STATEMENTS
-    for name in sorted(names, key=lambda name: (name != "env", name)):
-        if ours.get(name) != theirs.get(name):
-            yield name, ours.get(name), theirs.get(name)
+    there = read_shard(path)
+    if (there and (there.index, there.num_shards)) != (shard and (shard.index, shard.num_shards)):
+        wanted = shard or "a whole data set"
+        raise ValueError(f"{path} holds {there or 'a whole data set'}, not {wanted}; choose another --out")
+    records = read_records(path)
+    if shard is not None and shard != there and len(records) <= len(shard):
+        write_atomically(path / SHARD_FILE, encode_shard(shard))
+    return records
 
 
 def _remove_unlisted(path: Path, records: list[EpisodeRecord]) -> None:

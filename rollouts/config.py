@@ -8,6 +8,7 @@ from typing import Any
 
 from ..envs import DEFAULT_ENV, Game, make_env
 from .policies import shares
+from .shard import check_shard
 
 # The first seed of each split; training never sees a seed of the other.
 SPLITS = {"train": 0, "test": 1_000_000}
@@ -29,6 +30,7 @@ class CollectConfig:
         policy: "explore", "sticky", "random", one of your own (see own_policy), or shares: "explore=0.7,random=0.3".
         split: "train" or "test".
         seed: the first episode's number within the split; the others follow. The policy uses it, too.
+        shard_index, num_shards: record only every `num_shards`-th episode, from number `shard_index` on.
     """
 
     env: str = DEFAULT_ENV
@@ -40,6 +42,8 @@ class CollectConfig:
     policy: str = "explore"
     split: str = "train"
     seed: int = 0
+    shard_index: int = 0
+    num_shards: int = 1
 
     def __post_init__(self) -> None:
         shares(self.policy)
@@ -47,6 +51,7 @@ class CollectConfig:
             raise ValueError(f"no split named {self.split!r} (splits: {', '.join(SPLITS)})")
         if not 0 <= self.seed < SEEDS_PER_SPLIT:
             raise ValueError(f"seed must be 0 to {SEEDS_PER_SPLIT - 1}, got {self.seed}")
+        check_shard(self.shard_index, self.num_shards)
 
     @property
     def needs_process(self) -> bool:

@@ -7,6 +7,7 @@ manifest that was cut short is told from one that is being written.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -17,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from .files import is_printable, read_regular
+from .shard import read_shard
 
 SCHEMA = 1
 INFO_FILE = "dataset.json"
 EPISODES_FILE = "episodes.jsonl"
 SEAL_FILE = "sealed.json"
 CHECK = "check"  # in a line of episodes.jsonl: two short checksums, of its facts and of the file's SHA-256
+STATEMENTS = {"world"}  # settings that say something of a game and change no frame; older data sets lack them
 MAX_INFO_BYTES, MAX_EPISODES_BYTES = 2**20, 2**30
 MAX_FRAMES = 10**8  # of an episode
 MAX_ACTIONS, MAX_VARIABLES = 1024, 256
@@ -75,7 +78,10 @@ class DatasetInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeRecord:
-    """One line of `episodes.jsonl`. `frames` counts T+1; `sha256` is of the file."""
+    """One line of `episodes.jsonl`. `frames` counts T+1; `sha256` is of the file.
+
+    Line i is of episode i; in a shard, of the shard's i-th (see Shard).
+    """
 
     index: int
     file: str
@@ -117,6 +123,17 @@ def read_info(path: Path) -> DatasetInfo:
     if wrong := next(_wrong_facts(info), None):
         raise ValueError(f"{file} describes no data set: {wrong}")
     return info
+
+
+def differences(ours: DatasetInfo, theirs: DatasetInfo) -> Iterator[tuple[str, object, object]]:
+    """Yield what makes data sets unlike: the name of a setting and its two values, the game's first."""
+    one, other = asdict(ours), asdict(theirs)
+    one |= one.pop("settings")
+    other |= other.pop("settings")
+    names = (one.keys() | other.keys()) - STATEMENTS
+    for name in sorted(names, key=lambda name: (name != "env", name)):
+        if one.get(name) != other.get(name):
+            yield name, one.get(name), other.get(name)
 
 
 def _wrong_facts(info: DatasetInfo) -> Iterator[str]:
@@ -173,11 +190,14 @@ def read_records(path: Path) -> list[EpisodeRecord]:
     file = path / EPISODES_FILE
     data = read_regular(file, max_bytes=MAX_EPISODES_BYTES) if file.exists() else b""
     records = []
-    for index, line in enumerate(data.split(b"\n")[:-1]):
+    shard = read_shard(path)
+    numbers = itertools.count(shard.index, shard.num_shards) if shard else itertools.count()
+    lines = data.split(b"\n")[:-1]
+    for place, (index, line) in enumerate(zip(numbers, lines, strict=False), start=1):
         try:
             records.append(_read_line(path, index, line))
         except (ValueError, TypeError, RecursionError) as error:
-            raise ValueError(f"{file} is damaged in line {index + 1}: {error}") from error
+            raise ValueError(f"{file} is damaged in line {place}: {error}") from error
     sealed = _sealed_episodes(path)
     if len(records) < sealed:
         raise ValueError(f"{file} is damaged: it has {len(records)} of at least {sealed} episodes")
@@ -194,7 +214,7 @@ def _read_line(path: Path, index: int, line: bytes) -> EpisodeRecord:
         if type(getattr(record, name)) is not kind:
             raise ValueError(f"{name} is no {kind.__name__}")
     if record.index != index or record.file != f"episode-{index:06d}.parquet":
-        raise ValueError(f"episode {record.index} in file {str(record.file)[:100]!r} stands in line {index + 1}")
+        raise ValueError(f"episode {record.index} in file {str(record.file)[:100]!r} stands in place of {index}")
     if not isinstance(record.sha256, str) or not re.fullmatch("[0-9a-f]{64}", record.sha256):
         raise ValueError("sha256 is no SHA-256")
     if check is not None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..envs import Game
 from ..envs.remote import RESET_SECONDS, START_SECONDS, ChildProcess, modules_of
 from .config import CollectConfig
 from .manifest import DatasetInfo, EpisodeRecord
+from .memory import check_workers
 from .recorder import play_episode
 from .storage import EpisodeEncoder
 
@@ -69,15 +70,15 @@ class LocalRecorder:
 class RemoteRecorder:
     """Records in a process of its own: only encoded episodes cross the line, not frames."""
 
-    def __init__(self, config: CollectConfig, *, patience: float) -> None:
+    def __init__(self, config: CollectConfig, *, patience: float, look: Callable[[], None] = lambda: None) -> None:
         self._child = ChildProcess("worldmodel.rollouts.recorder_process", name=config.env, patience=patience)
         request = {"config": asdict(config), "patience": patience, "modules": modules_of(config.env)}
         try:
-            answer, _ = self._child.ask(request, START_SECONDS)
+            answer, _ = self._child.ask(request, START_SECONDS, look=look)
         except BaseException:
             self.close()
             raise
-        self.info = DatasetInfo(**{**answer["info"], "variables": tuple(answer["info"]["variables"])})
+        self.info = info_of(answer)
 
     @property
     def pid(self) -> int:
@@ -100,23 +101,47 @@ class RemoteRecorder:
         self._child.close()
 
 
-def make_recorder(config: CollectConfig, *, patience: float = 1.0) -> Recorder:
-    """Return who records `config`.
+class Machines(Protocol):
+    """Where games are played: this machine, or several."""
 
-    Raises:
-        ValueError: if the game cannot be made.
-        OSError: if the system has no room for it.
-        GameDiedError: if it died on its start.
-    """
-    if config.needs_process:
-        return RemoteRecorder(config, patience=patience)
-    game = config.make_game(patience=patience)
-    try:
-        return LocalRecorder(config, game)
-    except BaseException:
-        with contextlib.suppress(Exception):
-            game.close()
-        raise
+    def check(self, workers: int) -> None:
+        """Raise ValueError if there is no room for so many games at once."""
+
+    def make_recorder(self, config: CollectConfig, *, patience: float, look: Callable[[], None]) -> Recorder:
+        """Return who records `config`; `look` is called now and then and may raise to give up.
+
+        Raises:
+            ValueError: if the game cannot be made.
+            OSError: if the system has no room for it.
+            GameDiedError: if it died on its start.
+        """
+
+
+class ThisMachine:
+    """Games of this machine, each in a process of its own."""
+
+    def check(self, workers: int) -> None:
+        """See Machines."""
+        check_workers(workers)
+
+    def make_recorder(
+        self, config: CollectConfig, *, patience: float = 1.0, look: Callable[[], None] = lambda: None
+    ) -> Recorder:
+        """See Machines."""
+        if config.needs_process:
+            return RemoteRecorder(config, patience=patience, look=look)
+        game = config.make_game(patience=patience)
+        try:
+            return LocalRecorder(config, game)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                game.close()
+            raise
+
+
+def info_of(answer: Mapping[str, Any]) -> DatasetInfo:
+    """Return the description that a recorder's message holds."""
+    return DatasetInfo(**{**answer["info"], "variables": tuple(answer["info"]["variables"])})
 
 
 def describe(config: CollectConfig, game: Game) -> DatasetInfo:

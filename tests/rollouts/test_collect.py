@@ -23,7 +23,6 @@ from worldmodel.rollouts import (
     EpisodeRecord,
     Goal,
     collect,
-    crew,
     measure,
     memory,
     recording,
@@ -247,15 +246,15 @@ def test_killed_recording_loses_nothing_and_leaves_no_engine(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_killed_and_stopped_engines_do_not_change_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_and_stopped_engines_do_not_change_the_data(tmp_path: Path) -> None:
     """Games and engines that are killed or stopped again and again are replaced; the data is an undisturbed run's."""
     games: list[recording.RemoteRecorder] = []
 
-    def make_watched(*args: Any, **kwargs: Any) -> recording.RemoteRecorder:
-        games.append(recording.RemoteRecorder(*args, **kwargs))
-        return games[-1]
+    class Watched(recording.ThisMachine):
+        def make_recorder(self, config: CollectConfig, **options: Any) -> recording.Recorder:
+            games.append(recording.RemoteRecorder(config, **options))
+            return games[-1]
 
-    monkeypatch.setattr(crew, "make_recorder", make_watched)
     over, hits = threading.Event(), 0
 
     def disturb() -> None:
@@ -270,7 +269,7 @@ def test_killed_and_stopped_engines_do_not_change_the_data(tmp_path: Path, monke
     thread = threading.Thread(target=disturb)
     thread.start()
     try:
-        collect(MAZE, tmp_path / "disturbed", goal=Goal(episodes=14), workers=2)
+        collect(MAZE, tmp_path / "disturbed", goal=Goal(episodes=14), workers=2, machines=Watched())
     finally:
         over.set()
         thread.join()
