@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from .episode import Episode, Steps
 from .files import read_regular
 from .manifest import DatasetInfo, EpisodeRecord, fingerprint, read_info, read_records, write_atomically
+from .shard import read_shard
 
 ROW_GROUP = 16  # frames: what a random access has to decompress
 COMPRESSION_LEVEL = 3  # zstd: 7 kB a maze frame at 5,200 frames/s; level 1 takes 8% more space for 36% more speed
@@ -187,6 +188,7 @@ class EpisodeDataset:
         path: its directory.
         info: how it was recorded.
         records: its manifest, one line an episode.
+        shard: which part of a larger data set it is, None if it is whole.
         fingerprint: SHA-256 over settings and episodes, independent of the worker count and the time of recording.
         lengths: int64, frames (T+1) of each episode.
 
@@ -199,6 +201,7 @@ class EpisodeDataset:
         self.path = Path(path)
         self.info = read_info(self.path)
         self.records = read_records(self.path)
+        self.shard = read_shard(self.path)
         self.fingerprint = fingerprint(self.info, self.records)
         self.lengths = np.array([record.frames for record in self.records], dtype=np.int64)
         self._footers: OrderedDict[int, pq.FileMetaData] = OrderedDict()

@@ -15,6 +15,7 @@ from worldmodel.commands import COMMANDS, main
 # Frozen: a flag that is added, renamed or removed is a decision, and this list changes with it.
 FLAGS = {
     "collect-rollouts": "--env --env-set --episodes --frames --out --policy --set --workers",
+    "merge": "--out",
     "import": "--out --set",
     "export": "--format --out",
     "export-web": "--checkpoint --from --out --runtime",

@@ -13,6 +13,7 @@ from .cli import USAGE_ERROR, run, suggest
 # Command -> (module, one line of help). The module is imported only when its command is called.
 COMMANDS = {
     "collect-rollouts": ("collect_rollouts", "record episodes from a game"),
+    "merge": ("merge", "join the shards of a data set that were recorded apart"),
     "import": ("import_recordings", "make a data set of videos or pictures with actions, or of LeRobot's"),
     "export": ("export", "write a data set as videos, pictures, or LeRobot's layout"),
     "export-web": ("export_web", "write a page that plays a checkpoint in the browser alone"),

@@ -19,14 +19,17 @@ def fact_lines(dataset: EpisodeDataset) -> list[str]:
     size = sum(file.stat().st_size for file in files if file.is_file())
     ends = f"{sum(r.terminated for r in records)} terminated, {sum(r.truncated for r in records)} truncated"
     seeds = f"seeds {records[0].seed} to {records[-1].seed}" if records else "no seeds yet"
-    return [
+    lines = [
         f"{dataset.path}: {len(records):,} episodes ({ends}), {frames:,} frames, {size / 2**20:,.1f} MiB",
         f"game      {info.env}, {info.settings['engine']}, split {info.split}, {seeds}, policy {info.policy}",
         f"frames    {info.frame_size}x{info.frame_size}{_fit(info)}, {info.frames_per_second:g} a second, "
         f"{_frame_skip(info)}, {frames / info.frames_per_second / 60:,.1f} minutes, "
         f"{size / max(frames, 1) / 1000:.1f} kB each",
-        f"hash      {dataset.fingerprint}",
     ]
+    if dataset.shard is not None:
+        shard = dataset.shard
+        lines.append(f"shard     {shard.index} of {shard.num_shards}, {shard.episodes:,} episodes in all")
+    return [*lines, f"hash      {dataset.fingerprint}"]
 
 
 def coverage_lines(coverage: Coverage) -> list[str]:
