@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,12 +79,18 @@ def test_same_command_again_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
         (["--out", "d", "--episode", "5"], 2, "did you mean --episodes?"),
         (["--out", "file/below", *TOY], 1, "file"),
         (["--out", "/proc/nowhere", *TOY], 1, "/proc/nowhere"),
+        (["--out", "d", "--ray", "127.0.0.1:1", *TOY], 1, "no Ray cluster at 127.0.0.1:1: "),
+        (["--out", "d", "--ray", "somewhere", *TOY], 1, '--ray takes "host:port", "auto" or "local", got'),
+        (["--out", "d", "--ray", "--workers", "0", *TOY], 2, "workers must be at least 1"),
     ],
 )
 def test_mistakes_get_one_line(
-    words: Sequence[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+    words: Sequence[str], code: int, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 2 for the command line, 1 for the rest; one line on stderr, no traceback, no data set."""
+    monkeypatch.setitem(
+        sys.modules, "ray", types.SimpleNamespace(__spec__=object())
+    )  # it is asked for too late to matter
     Path("file").touch()
     assert collect(*words) == code
     out, err = capsys.readouterr()
@@ -92,6 +99,14 @@ def test_mistakes_get_one_line(
     assert message in lines[0]
     assert not out
     assert not list(Path().glob("d/*.parquet"))
+
+
+def test_missing_ray_gets_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without the extra the line says how to install it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert collect("--out", "d", "--ray", *TOY) == 1
+    assert capsys.readouterr().err.splitlines()[-1].endswith("Ray is missing: pip install 'worldmodel[ray]'")
+    assert not Path("d").exists()
 
 
 def test_other_settings_get_one_line(capsys: pytest.CaptureFixture[str]) -> None:

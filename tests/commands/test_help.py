@@ -14,7 +14,7 @@ from worldmodel.commands import COMMANDS, main
 
 # Frozen: a flag that is added, renamed or removed is a decision, and this list changes with it.
 FLAGS = {
-    "collect-rollouts": "--env --env-set --episodes --frames --out --policy --set --workers",
+    "collect-rollouts": "--env --env-set --episodes --frames --out --policy --ray --set --workers",
     "merge": "--out",
     "import": "--out --set",
     "export": "--format --out",

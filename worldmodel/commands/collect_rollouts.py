@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,6 +17,7 @@ from . import cli, describe
 
 if TYPE_CHECKING:
     from ..rollouts import Goal
+    from ..rollouts.recording import Machines
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -50,12 +53,26 @@ def parser(prog: str) -> argparse.ArgumentParser:
         help="who plays: explore, sticky, random, module:function, file.py:function, an agent.zip of Stable-Baselines3 "
         "(only your own: it runs code), or shares: explore=0.7,random=0.3",
     )
-    result.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="games played at once")
+    result.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="games played at once (default: one a core, of the cluster's with --ray)",
+    )
+    result.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help='play on the machines of a Ray cluster: host:port, or "auto" on one of its machines; "local", or nothing, '
+        "starts one here",
+    )
     cli.add_settings(
         result,
         "frame_size=128; frame_skip=N, on top of what an id repeats by itself (4 in ViZDoom, 1 elsewhere); "
         "fit=squash, pad or crop; actions=noop,forward,left or actions=table.json; split=train or test, whose seeds to "
-        "use; seed=N, the first one within the split",
+        "use; seed=N, the first one within the split; shard_index=I num_shards=N, only every N-th episode, from "
+        "number I on, for worldmodel merge",
     )
     return result
 
@@ -74,7 +91,8 @@ def main(args: argparse.Namespace) -> None:
     config = cli.override(config, args.set)
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        _record(config, args.out, goal=goal, workers=args.workers)
+        with _machines(args) as (machines, workers):
+            _record(config, args.out, goal=goal, workers=workers, machines=machines)
     except (KeyboardInterrupt, SystemExit):
         print(f"stopped; finished episodes are safe in {args.out}, the same command goes on", file=sys.stderr)
         raise
@@ -82,7 +100,24 @@ def main(args: argparse.Namespace) -> None:
     print("\n".join(describe.dataset_lines(dataset, measure(dataset))))
 
 
-def _record(config: CollectConfig, path: Path, *, goal: Goal, workers: int) -> None:
+@contextmanager
+def _machines(args: argparse.Namespace) -> Iterator[tuple[Machines, int]]:
+    """Yield where games are played, and how many at once."""
+    from ..rollouts.recording import ThisMachine
+
+    cores = os.cpu_count() or 1
+    if args.ray is None:
+        yield ThisMachine(), cores if args.workers is None else args.workers
+        return
+    from ..rollouts.ray_machines import ray_machines
+
+    if args.workers is not None and args.workers < 1:
+        raise cli.UsageError(f"workers must be at least 1, got {args.workers}")
+    with ray_machines(args.ray, workers=args.workers or cores) as machines:
+        yield machines, args.workers or machines.num_cores
+
+
+def _record(config: CollectConfig, path: Path, *, goal: Goal, workers: int, machines: Machines) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -91,7 +126,8 @@ def _record(config: CollectConfig, path: Path, *, goal: Goal, workers: int) -> N
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         unit = "frames" if goal.frames else "episodes"
-        bar = progress.add_task("recording", total=goal.frames or goal.episodes, state="")
+        total = goal.frames or len(range(config.shard_index, goal.episodes or 0, config.num_shards))
+        bar = progress.add_task("recording", total=total, state="starting")
         began, recorded = time.monotonic(), 0
 
         def show(record: EpisodeRecord, *, is_new: bool = True) -> None:
@@ -106,7 +142,7 @@ def _record(config: CollectConfig, path: Path, *, goal: Goal, workers: int) -> N
             for record in records:
                 show(record, is_new=False)
 
-        collect(config, path, goal=goal, workers=workers, on_start=show_present, on_episode=show)
+        collect(config, path, goal=goal, workers=workers, machines=machines, on_start=show_present, on_episode=show)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:
