@@ -9,12 +9,14 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import shutil
 import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ..envs import GameDiedError
@@ -38,6 +40,8 @@ SURROUNDINGS = {
 }
 
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # on Linux, too, this keeps Ray off the network
+FOLDER = Path("/tmp")  # the names of Ray's sockets are long, and the system's limit is 107 bytes
+PREFIX = "wm-ray-"
 STARTS = 3  # Ray gives a start half a minute, which is short on a busy machine
 
 
@@ -206,9 +210,10 @@ def ray_machines(address: str, *, workers: int) -> Iterator[RayMachines]:
     with contextlib.ExitStack() as stack:
         options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "critical"}
         if address == LOCAL:
-            # Below /tmp: the names of Ray's sockets are long, and the system's limit is 107 bytes.
+            remove_leftovers()
+            prefix = f"{PREFIX}{os.getpid()}-"
             folder = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="wm-ray-", dir="/tmp", ignore_cleanup_errors=True)
+                tempfile.TemporaryDirectory(prefix=prefix, dir=FOLDER, ignore_cleanup_errors=True)
             )
             options |= {"num_cpus": workers, "num_gpus": 0, "include_dashboard": False, "_temp_dir": folder}
             options |= {"_node_ip_address": "127.0.0.1", "object_store_memory": OBJECT_STORE}
@@ -235,6 +240,17 @@ def _connected(ray: Any, options: dict[str, Any], *, attempts: int) -> Iterator[
                 if attempt == attempts - 1:
                     raise OSError(f"no Ray cluster at {options['address']}: {_reason(error)}") from error
         yield
+
+
+def remove_leftovers() -> None:
+    """Remove what clusters left that were started here by processes that are gone."""
+    for path in FOLDER.glob(f"{PREFIX}*-*"):
+        try:
+            os.kill(int(path.name.removeprefix(PREFIX).partition("-")[0]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(path, ignore_errors=True)
+        except (ValueError, OSError):  # not ours
+            continue
 
 
 def _check_reachable(address: str) -> None:

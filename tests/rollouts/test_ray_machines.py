@@ -17,6 +17,7 @@ import pytest
 
 from worldmodel.envs import GameDiedError
 from worldmodel.rollouts import CollectConfig, EpisodeDataset, EpisodeRecord, Goal, collect
+from worldmodel.rollouts import ray_machines as ray_machines_module
 from worldmodel.rollouts.ray_machines import RayRecorder, RayWorker, ray_machines
 from worldmodel.rollouts.ray_machines import _connected as connected
 from worldmodel.rollouts.recording import ThisMachine
@@ -148,6 +149,18 @@ def test_slow_start_is_tried_again() -> None:
     ):
         pass
     assert ray.starts == ray.shutdowns == 6
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of a process that is gone is removed; one of a living process, or of somebody else's, stays."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    names = [f"wm-ray-{gone.pid}-a", f"wm-ray-{os.getpid()}-b", "wm-ray-notes-c"]
+    for name in names:
+        (tmp_path / name / "logs").mkdir(parents=True)
+    monkeypatch.setattr(ray_machines_module, "FOLDER", tmp_path)
+    ray_machines_module.remove_leftovers()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
 
 
 @pytest.fixture
