@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -132,6 +133,47 @@ def test_game_that_always_dies_is_one_error(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(recording, "play_episode", die)
     with pytest.raises(GameDiedError, match="died 6 times in episode 0: the engine died"):
         collect(TOY, tmp_path, goal=Goal(episodes=2))
+
+
+class Failing(recording.ThisMachine):
+    """Two games, of which the second dies in its second episode, and no room for a third."""
+
+    def __init__(self) -> None:
+        self.made = itertools.count()
+        self.waited = threading.Event()
+
+    def make_recorder(self, config: CollectConfig, *, patience: float = 1.0, look: Any = None) -> recording.Recorder:
+        number = next(self.made)
+        while number > 1:  # as long as nobody gives up
+            self.waited.set()
+            time.sleep(0.01)
+            look()
+        recorder = super().make_recorder(config, patience=patience)
+        if number == 1:
+            real, calls = recorder.record, itertools.count()
+
+            def record(*args: Any, **options: Any) -> Any:
+                if next(calls) == 1:
+                    raise GameDiedError("the engine died")
+                return real(*args, **options)
+
+            recorder.record = record  # type: ignore[method-assign]
+        return recorder
+
+
+@pytest.mark.timeout(120)
+def test_worker_without_a_machine_keeps_no_episode_waiting(tmp_path: Path) -> None:
+    """An episode whose game died is played by another worker where no new game can be had; the data is the same."""
+    collect(TOY, tmp_path / "undisturbed", goal=Goal(episodes=12))
+    machines = Failing()
+
+    def hold(record: EpisodeRecord) -> None:
+        if record.index == 3:
+            machines.waited.wait(60)
+
+    collect(TOY, tmp_path / "disturbed", goal=Goal(episodes=12), workers=2, machines=machines, on_episode=hold)
+    assert machines.waited.is_set()
+    assert snapshot(tmp_path / "disturbed") == snapshot(tmp_path / "undisturbed")
 
 
 def test_first_game_is_started_again_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
