@@ -17,8 +17,8 @@ FRAME_SIZE=${FRAME_SIZE:-64}
 POLICY=${POLICY:-random}
 TOKENIZER_MINUTES=${TOKENIZER_MINUTES:-15}
 TOKENIZER_FLAGS=${TOKENIZER_FLAGS:-}
-DYNAMICS_MINUTES=${DYNAMICS_MINUTES:-60}
-DYNAMICS_FLAGS=${DYNAMICS_FLAGS:---set learned_map=no --set batch=4 --set clip=9}
+DYNAMICS_MINUTES=${DYNAMICS_MINUTES:-65}
+DYNAMICS_FLAGS=${DYNAMICS_FLAGS:---set learned_map=no --set batch=4 --set clip=9 --set activity_weight=4}
 STEPS=${STEPS:-60000}                # of each agent
 HORIZON=${HORIZON:-72}               # imagined steps; the real game ends after 75, less the 3 that lead in
 AGENT_FLAGS=${AGENT_FLAGS:-}
