@@ -85,18 +85,18 @@ def collect(
         sweep(path, ".*.tmp")
         records = _open(path, info, shard)
         on_start(records)
-        if goal.is_reached(records):
-            return
-        first, step = config.shard_index + len(records) * config.num_shards, config.num_shards
-        with Crew(
-            config, path, info=info, first=first, step=step, recorder=recorder, machines=machines, workers=workers
-        ) as crew:
-            for record in crew.records():
-                append_record(path, record)
-                records.append(record)
-                on_episode(record)
-                if goal.is_reached(records):
-                    break
+        if not goal.is_reached(records):
+            first, step = config.shard_index + len(records) * config.num_shards, config.num_shards
+            with Crew(
+                config, path, info=info, first=first, step=step, recorder=recorder, machines=machines, workers=workers
+            ) as crew:
+                for record in crew.records():
+                    append_record(path, record)
+                    records.append(record)
+                    on_episode(record)
+                    if goal.is_reached(records):
+                        break
+        # Also where nothing is left to record: whoever recorded the last one may have been killed before this.
         seal(path, records)
         _remove_unlisted(path, records)
 

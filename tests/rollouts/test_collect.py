@@ -59,6 +59,17 @@ def test_longer_goal_continues_the_same_data_set(tmp_path: Path) -> None:
     assert snapshot(tmp_path / "in parts") == snapshot(tmp_path / "at once")
 
 
+def test_one_killed_at_the_very_end_is_finished(tmp_path: Path) -> None:
+    """The last episode was recorded and nothing after it was done: the command again removes what is too much."""
+    collect(TOY, tmp_path / "undisturbed", goal=Goal(episodes=3))
+    collect(TOY, tmp_path / "killed", goal=Goal(episodes=3))
+    (tmp_path / "killed" / "sealed.json").unlink()
+    (tmp_path / "killed" / "episode-000003.parquet").write_bytes(b"of a worker that was ahead")
+    collect(TOY, tmp_path / "killed", goal=Goal(episodes=3))
+    assert snapshot(tmp_path / "killed") == snapshot(tmp_path / "undisturbed")
+    assert (tmp_path / "killed" / "sealed.json").read_bytes() == (tmp_path / "undisturbed" / "sealed.json").read_bytes()
+
+
 def test_splits_never_share_a_seed(tmp_path: Path) -> None:
     """Training seeds lie below 1,000,000, test seeds from there on; a split does not run over into the other."""
     for split in ("train", "test"):
