@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from worldmodel.imagination.action_script import parse
+from worldmodel.action_script import parse
 from worldmodel.imagination.sources import Source, load_context
 from worldmodel.imagination.videos import EPISODES, decibels
 from worldmodel.play.library import NUM_CONTEXT, Library

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worldmodel.action_script import parse
 from worldmodel.envs.names import meanings, unique
-from worldmodel.imagination.action_script import parse
 
 
 class Keys(enum.IntEnum):

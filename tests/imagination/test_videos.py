@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from tests.worlds import tiny_simulator
-from worldmodel.imagination.action_script import parse
+from worldmodel.action_script import parse
 from worldmodel.imagination.sources import Context
 from worldmodel.imagination.videos import DecodedFrames, decibels, imagine_futures, write_videos
 from worldmodel.simulator import Simulator

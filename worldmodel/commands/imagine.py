@@ -42,9 +42,12 @@ def parser(prog: str) -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, default=Path("imagined"), metavar="DIR", help="where the videos go")
     p.add_argument("--truth", action="store_true", help="show the real game under the same actions beside it")
     p.add_argument("--no-map", action="store_true", help="imagine without the learned map that the checkpoint may have")
+    p.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the sampling, and of the start where --from names none"
+    )
     add_settings(
         p,
-        "any other setting: seed=0 (of the sampling, and of the start where --from names none), temperature=1.0 "
+        "any other setting: temperature=1.0 "
         "(0 takes the likeliest codes), top_k=0 (sample among the likeliest K codes only; 0 = all)",
     )
     return p
@@ -55,7 +58,7 @@ def main(args: argparse.Namespace) -> None:
     _check_numbers(args)
     from ..config import ImagineConfig
 
-    config = override(ImagineConfig(), args.set)
+    config = override(ImagineConfig(seed=args.seed), args.set)
     from ..checkpoints import gallery
     from ..imagination.sources import Source
     from ..imagination.videos import imagine_videos
@@ -111,7 +114,7 @@ def _check_numbers(args: argparse.Namespace) -> None:
 
 def _check_actions(args: argparse.Namespace, simulator: Simulator) -> None:
     """Say what is wrong with the command line as far as it depends on the model."""
-    from ..imagination.action_script import parse
+    from ..action_script import parse
 
     if args.context > simulator.window:
         raise UsageError(f"--context must be at most {simulator.window}, the model's window, got {args.context}")

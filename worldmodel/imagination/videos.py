@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..action_script import Script, file_names, parse
 from ..simulator import Simulator
 from ..types import NO_ACTION
 from ..video.figure import Video, draw_contact_sheet, draw_grid_video
 from ..video.mp4 import VideoWriter, replacing
-from .action_script import Script, file_names, parse
 from .sources import Context, Source, load_context
 from .truth import real_futures
 

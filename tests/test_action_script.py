@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worldmodel.imagination.action_script import NO_ACTION, file_names, parse
+from worldmodel.action_script import NO_ACTION, file_names, parse
 
 NAMES = ("noop", "forward", "left", "right", "forward+left", "forward+right", "strafe_left", "strafe_right")
 
