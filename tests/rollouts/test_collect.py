@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.processes import descendants, read
 from worldmodel.envs import Game, GameDiedError
 from worldmodel.envs.vizdoom import supervision
 from worldmodel.rollouts import (
@@ -240,29 +241,13 @@ def test_workers_on_the_real_engine_record_the_same_data(tmp_path: Path) -> None
 def engines_of(path: Path) -> list[int]:
     """Return the process ids of ViZDoom engines whose recorder writes into `path`."""
     ours = {pid for pid in os.listdir("/proc") if pid.isdigit() and str(path) in read(f"/proc/{pid}/cmdline")}
-    return [pid for pid in children_of({int(pid) for pid in ours}) if "viz_controlled" in read(f"/proc/{pid}/cmdline")]
+    return [pid for pid in descendants({int(pid) for pid in ours}) if "viz_controlled" in read(f"/proc/{pid}/cmdline")]
 
 
 def engine_of(game: int) -> list[int]:
     """Return the process id of the engine that the game process `game` runs."""
     files = supervision.temporary_directory().glob(f"{supervision.PREFIX}{game}-*/pid")
     return [int(text) for file in files if (text := read(str(file)))]
-
-
-def children_of(parents: set[int]) -> list[int]:
-    found: list[int] = []
-    for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
-        stat = read(f"/proc/{pid}/stat").rsplit(")", 1)
-        if len(stat) == 2 and int(stat[1].split()[1]) in parents:
-            found += [pid, *children_of({pid})]
-    return found
-
-
-def read(file: str) -> str:
-    try:
-        return Path(file).read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 RECORD = """

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.processes import descendants, read
 from worldmodel.envs import GameDiedError
 from worldmodel.rollouts import CollectConfig, EpisodeDataset, EpisodeRecord, Goal, collect
 from worldmodel.rollouts import ray_machines as ray_machines_module
@@ -215,7 +216,7 @@ def test_command_starts_a_cluster_and_leaves_nothing(tmp_path: Path) -> None:
     running = start("--out", "stopped", "--ray", "local", "--episodes", "100000", *words)
     while running.poll() is None and not list(Path("stopped").glob("*.parquet")):
         time.sleep(0.1)
-    processes = [pid for pid in family(running.pid) if pid != running.pid]
+    processes = descendants({running.pid})
     running.send_signal(signal.SIGTERM)
     _, err = running.communicate(timeout=60)
     assert running.returncode == 143
@@ -238,26 +239,6 @@ def snapshot(path: Path) -> dict[str, bytes]:
 
 def kill_one(name: str, killed: list[str]) -> None:
     """Kill one process below this one whose command line holds `name`."""
-    found = [pid for pid in family(os.getpid()) if name in read(f"/proc/{pid}/cmdline")]
+    found = [pid for pid in descendants({os.getpid()}) if name in read(f"/proc/{pid}/cmdline")]
     os.kill(random.choice(found), signal.SIGKILL)
     killed.append(name)
-
-
-def family(root: int) -> list[int]:
-    """Return the ids of a process and all below it."""
-    parents: dict[int, list[int]] = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        fields = read(f"/proc/{name}/stat").rpartition(")")[2].split()
-        if fields:
-            parents.setdefault(int(fields[1]), []).append(int(name))
-    found = [root]
-    for pid in found:
-        found += parents.get(pid, [])
-    return found
-
-
-def read(file: str) -> str:
-    try:
-        return Path(file).read_text(errors="replace")
-    except OSError:
-        return ""
