@@ -29,7 +29,8 @@ check: .venv/installed-dev build/typed
 pretrained: .venv/installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[atari]'
 	bash recipes/maze.sh
-	bash recipes/game.sh basic VizdoomBasic-v1
+	bash recipes/game.sh basic VizdoomBasic-v1 --set frame_size=64
+	bash recipes/game.sh takecover VizdoomTakeCover-v1
 	bash recipes/game.sh pong ALE/Pong-v5 --env-set repeat_action_probability=0
 	bash recipes/game.sh breakout ALE/Breakout-v5 --env-set repeat_action_probability=0
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from worldmodel.checkpoints.gallery import names
 from worldmodel.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
@@ -185,20 +186,32 @@ def test_where_do_i_change_x() -> None:
     assert len(rows) >= 10
     named = ""
     for row in rows:
-        paths = re.findall(r"`([\w./-]+)`", row.split("|", 2)[2])
+        answers = re.findall(r"`([\w./-]+)`", row.split("|", 2)[2])
+        paths = [answer for answer in answers if "/" in answer]
         assert paths, f"no file in: {row}"
         for path in paths:
             assert (ROOT / path).exists(), f"{path} in: {row}"
+        code = "".join((ROOT / path).read_text() for path in paths if (ROOT / path).is_file())
+        for symbol in set(answers) - set(paths):
+            assert symbol.split(".")[-1] in code, f"{symbol} is in no file of: {row}"
         named += " ".join(paths) + "\n"
-    for folder in (
-        "envs/",
-        "rollouts/",
-        "worldmodel/tokenizer/",
-        "worldmodel/dynamics/",
-        "worldmodel/training/",
-        "worldmodel/learned_map/",
-    ):
-        assert folder in named, f"nothing in the table lies in {folder}"
+    packages = [path.parent.relative_to(ROOT) for path in (ROOT / "worldmodel").glob("*/__init__.py")]
+    for folder in ["envs", "rollouts", *sorted(map(str, packages))]:
+        if folder != "worldmodel/pretrained":
+            assert f"{folder}/" in named, f"nothing in the table lies in {folder}/"
+            assert folder in text.split("## Alignment")[0] or f"  {Path(folder).name}/" in text, f"{folder} has no line"
+
+
+def test_readme_is_read_in_five_minutes() -> None:
+    """At most 1,400 words with its tables and code: what is longer has a page in docs/."""
+    assert len((ROOT / "README.md").read_text().split()) <= 1400
+
+
+def test_everything_that_ships_has_a_recipe() -> None:
+    """`make pretrained` makes every checkpoint of the gallery."""
+    recipe = (ROOT / "Makefile").read_text().split("\npretrained:")[1].split("\n\n")[0]
+    for name in names():
+        assert re.search(rf"recipes/({name}\.sh|game\.sh {name}) ?", recipe), f"no recipe makes {name}"
 
 
 def test_readme_shows_the_two_commands_first() -> None:
