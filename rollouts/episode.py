@@ -10,6 +10,14 @@ import numpy as np
 POSE = ("position_x", "position_y", "angle")  # the variables that tell where the camera is; the angle in degrees
 
 
+def check_pose(variables: Mapping[str, np.ndarray], *, first: int = 0) -> None:
+    """Raise ValueError if the camera is nowhere in a frame: NaN or infinite. The frames are numbered from `first`."""
+    for name in POSE:
+        unknown = np.flatnonzero(~np.isfinite(variables.get(name, 0.0)))
+        if len(unknown):
+            raise ValueError(f"{name} is not finite in frame {first + unknown[0]}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Steps:
     """What an episode's N steps did: step t is the action after frame t; the last one may lead to no frame.

@@ -16,16 +16,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .episode import Episode, Steps
+from . import columns
+from .columns import METADATA_KEY, STEP_COLUMNS
+from .episode import Episode, Steps, check_pose
 from .files import read_regular
 from .manifest import DatasetInfo, EpisodeRecord, fingerprint, read_info, read_records, write_atomically
 from .shard import read_shard
 
 ROW_GROUP = 16  # frames: what a random access has to decompress
 COMPRESSION_LEVEL = 3  # zstd: 7 kB a maze frame at 5,200 frames/s; level 1 takes 8% more space for 36% more speed
-METADATA_KEY = b"worldmodel"
 MAX_EPISODE_BYTES = 8 * 2**30
-STEP_COLUMNS = ("action", "reward", "terminated", "truncated")
 FINAL_STEP = {"final_step": True}  # in the metadata of files that hold the last step of an end without a frame, too
 OPEN_EPISODES = 4096  # how many footers and action columns are kept in memory
 
@@ -69,7 +69,11 @@ class EpisodeEncoder:
     def add(
         self, frame: np.ndarray, variables: Mapping[str, float], *, action: int | None = None, reward: float = 0.0
     ) -> None:
-        """Append a frame, and the action and reward that led to it from the one before (the first has none)."""
+        """Append a frame, and the action and reward that led to it from the one before (the first has none).
+
+        Raises:
+            ValueError: if a pose among the frames so far is not finite.
+        """
         if self._writer is None:
             self._open(frame)
         if action is not None:
@@ -142,19 +146,24 @@ class EpisodeEncoder:
     def _flush(self, *, terminated: bool = False, truncated: bool = False) -> None:
         """Write the rows that are held as a row group; the last row of all has the final action, if any."""
         count, given = len(self._variables), len(self._actions)
+        variables = {name: np.array([row[name] for row in self._variables], float) for name in self._info.variables}
+        try:
+            check_pose(variables, first=self._rows - count)
+        except ValueError as error:
+            raise ValueError(f"{self._info.env}, episode {self._index}: {error}; a pose has to be a number") from error
         frames = pa.py_buffer(self._frames[:count])
         last = np.arange(count) == count - 1
-        columns = [
+        arrays = [
             pa.FixedSizeBinaryArray.from_buffers(self._schema.field("frame").type, count, [None, frames]),
             pa.array([*self._actions, None][:count], type=pa.int32()),
             pa.array([*self._rewards, None][:count], type=pa.float32()),
             pa.array(last & terminated),
             pa.array(last & truncated),
-            *(pa.array([values[name] for values in self._variables], pa.float64()) for name in self._info.variables),
+            *(pa.array(values) for values in variables.values()),
         ]
         assert self._writer is not None
         assert given in (count - 1, count)
-        self._writer.write_batch(pa.record_batch(columns, schema=self._schema), row_group_size=ROW_GROUP)
+        self._writer.write_batch(pa.record_batch(arrays, schema=self._schema), row_group_size=ROW_GROUP)
         self._variables, self._actions, self._rewards = [], [], []
 
 
@@ -167,7 +176,7 @@ def adopt_episode(path: Path, index: int, *, info: DatasetInfo) -> EpisodeRecord
         metadata = json.loads(reader.schema_arrow.metadata[METADATA_KEY])
         if metadata["dataset"] != info.sha256 or metadata["index"] != index:
             return None
-        episode = _decode(reader.read(), reader.schema_arrow, seed=metadata["seed"], env=info.env)
+        episode = columns.decode(reader.read(), reader.schema_arrow, seed=metadata["seed"], env=info.env)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return None
     return EpisodeRecord(
@@ -219,7 +228,7 @@ class EpisodeDataset:
         seed, env = self._seed(index), self.info.env
 
         def read(reader: pq.ParquetFile) -> Episode:
-            whole = _decode(reader.read(), reader.schema_arrow, seed=seed, env=env)
+            whole = columns.decode(reader.read(), reader.schema_arrow, seed=seed, env=env)
             self._known(whole.steps.actions)
             return whole
 
@@ -237,7 +246,9 @@ class EpisodeDataset:
         groups = range(start // ROW_GROUP, (stop - 1) // ROW_GROUP + 1)
 
         def read(reader: pq.ParquetFile) -> np.ndarray:
-            frames = _frames(reader.read_row_groups(groups, columns=["frame"], use_threads=False), reader.schema_arrow)
+            frames = columns.frames(
+                reader.read_row_groups(groups, columns=["frame"], use_threads=False), reader.schema_arrow
+            )
             return frames[start - groups.start * ROW_GROUP :][: stop - start]
 
         return self._read(index, read)
@@ -248,22 +259,28 @@ class EpisodeDataset:
         Raises:
             ValueError: if one is none of the data set's, or the file is damaged.
         """
-        return self._read(index, lambda reader: self._known(_between(reader.read(["action"]), "action", np.int64)))
+        return self._read(
+            index, lambda reader: self._known(columns.between(reader.read(["action"]), "action", np.int64))
+        )
 
     def steps(self, index: int) -> Steps:
         """Return actions, rewards and ends of an episode, with the step that showed no frame; no frame is read."""
 
         def read(reader: pq.ParquetFile) -> Steps:
-            steps = _steps(reader.read(list(STEP_COLUMNS)), reader.schema_arrow, self.info.env)
+            steps = columns.steps(reader.read(list(STEP_COLUMNS)), reader.schema_arrow, self.info.env)
             self._known(steps.actions)
             return steps
 
         return self._read(index, read)
 
     def variables(self, index: int) -> dict[str, np.ndarray]:
-        """Return the game variables of an episode, float64 (T+1,) each; no frame is read."""
+        """Return the game variables of an episode, float64 (T+1,) each; no frame is read.
+
+        Raises:
+            ValueError: if a pose is not finite, or the file is damaged.
+        """
         names = list(self.info.variables)
-        return self._read(index, lambda reader: _variables(reader.read(names), names))
+        return self._read(index, lambda reader: columns.variables(reader.read(names), names))
 
     def verify(self, index: int) -> str | None:
         """Return what is wrong with the file of an episode, None if it is as it was written."""
@@ -286,8 +303,8 @@ class EpisodeDataset:
         """Raise ValueError unless actions, rewards, ends and variables are what they can be; no frame is looked at."""
         names = list(self.info.variables)
         table = reader.read([*STEP_COLUMNS, *names])
-        self._known(_steps(table, reader.schema_arrow, self.info.env).actions)
-        _variables(table, names)
+        self._known(columns.steps(table, reader.schema_arrow, self.info.env).actions)
+        columns.variables(table, names)
 
     def _known(self, actions: np.ndarray) -> np.ndarray:
         """Return actions that the data set has a name for."""
@@ -314,7 +331,8 @@ class EpisodeDataset:
                     self._keep(index, reader.metadata)
                 return read(reader)
         except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
-            raise ValueError(f"cannot read {file}: {error}") from error
+            reason = " ".join(str(error).split())  # Arrow's take several lines
+            raise ValueError(f"cannot read {file}: {reason}") from error
 
     def _keep(self, index: int, footer: pq.FileMetaData) -> None:
         if footer.num_rows != self.records[index].frames:
@@ -330,68 +348,3 @@ class EpisodeDataset:
 
 def _open(source: Any, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
     return pq.ParquetFile(source, metadata=footer, page_checksum_verification=True)
-
-
-def _steps(table: pa.Table, schema: pa.Schema, env: str) -> Steps:
-    count = len(table) - int(table["action"][-1].as_py() is None)
-    is_complete = _is_complete(schema, env)
-    return Steps.join(
-        _numbers("action", table["action"].slice(0, count), np.int64),
-        _numbers("reward", table["reward"].slice(0, count), np.float32),
-        terminated=bool(table["terminated"][-1].as_py()) and is_complete,
-        truncated=bool(table["truncated"][-1].as_py()) and is_complete,
-    )
-
-
-def _is_complete(schema: pa.Schema, env: str) -> bool:
-    """Whether the step that ended the game was recorded; older files of ViZDoom lack it."""
-    return "final_step" in json.loads(schema.metadata[METADATA_KEY]) or not env.startswith("Vizdoom")
-
-
-def _decode(table: pa.Table, schema: pa.Schema, *, seed: int, env: str) -> Episode:
-    fixed = ("frame", *STEP_COLUMNS)
-    final_action, final_reward = table["action"][-1].as_py(), table["reward"][-1].as_py()
-    return Episode(
-        frames=_frames(table, schema),
-        actions=_between(table, "action", np.int64),
-        rewards=_between(table, "reward", np.float32),
-        terminated=bool(table["terminated"][-1].as_py()),
-        truncated=bool(table["truncated"][-1].as_py()),
-        variables=_variables(table, [name for name in table.column_names if name not in fixed]),
-        seed=seed,
-        final_action=final_action,
-        final_reward=final_reward or 0.0,
-        is_complete=_is_complete(schema, env),
-    )
-
-
-def _frames(table: pa.Table, schema: pa.Schema) -> np.ndarray:
-    """Return the frame column as uint8 (t, H, W, 3), a view where Arrow gave one piece."""
-    described = json.loads(schema.metadata[METADATA_KEY])
-    height, width = described["height"], described["width"]
-    pieces = []
-    for chunk in table["frame"].chunks:
-        size = chunk.type.byte_width
-        if chunk.null_count:
-            raise ValueError("a frame is missing")
-        if size != height * width * 3:
-            raise ValueError(f"a frame has {size} bytes, which are not {height}x{width}x3")
-        data = np.frombuffer(chunk.buffers()[1], np.uint8, count=len(chunk) * size, offset=chunk.offset * size)
-        pieces.append(data.reshape(-1, height, width, 3))
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-
-
-def _between(table: pa.Table, name: str, dtype: type[np.generic]) -> np.ndarray:
-    """Return a column of what led from one frame to the next, without the last row's."""
-    column = table[name]
-    return _numbers(name, column.slice(0, len(column) - 1), dtype)
-
-
-def _numbers(name: str, column: pa.ChunkedArray, dtype: type[np.generic]) -> np.ndarray:
-    if column.null_count:
-        raise ValueError(f"the column {name} has a gap")
-    return column.to_numpy().astype(dtype)
-
-
-def _variables(table: pa.Table, names: list[str]) -> dict[str, np.ndarray]:
-    return {name: _numbers(name, table[name], np.float64) for name in names}

@@ -239,6 +239,8 @@ def read_records_unchecked(path: Path) -> list[dict[str, Any]]:
         ("action", 0, None, "the column action has a gap"),
         ("reward", 2, None, "the column reward has a gap"),
         ("angle", 2, None, "the column angle has a gap"),
+        ("angle", 17, float("nan"), "angle is not finite in frame 17"),
+        ("angle", 4, float("-inf"), "angle is not finite in frame 4"),
         ("frame", 1, None, "a frame is missing"),
     ],
 )
@@ -258,6 +260,25 @@ def test_forged_rows_are_refused(column: str, row: int, value: Any, message: str
             dataset.actions(0)
     if column != "frame":  # frames are judged when they are read: inspect does not decompress them
         assert message in (dataset.verify(0) or "")
+
+
+@pytest.mark.parametrize("row", [0, 7, 16, 39])
+def test_a_pose_that_is_no_number_is_not_recorded(row: int, tmp_path: Path) -> None:
+    """Whoever writes episodes, recorder or import, is told the game, the episode and the frame; no file is left."""
+    episode = make_episode(40)
+    episode.variables["angle"][row] = np.nan
+    with pytest.raises(ValueError, match=f"toy, episode 3: angle is not finite in frame {row}; "):
+        write_episode(tmp_path, 3, episode, info=INFO)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_variables_may_be_unknown(tmp_path: Path) -> None:
+    """A game may have variables of its own that are NaN at times; only the pose is computed with."""
+    info = replace(INFO, variables=("ammo",))
+    write_info(tmp_path, info)
+    episode = replace(make_episode(2), variables={"ammo": np.array([1.0, np.nan, 2.0])})
+    append_record(tmp_path, write_episode(tmp_path, 0, episode, info=info))
+    assert np.isnan(EpisodeDataset(tmp_path).variables(0)["ammo"][1])
 
 
 def test_one_huge_row_group_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -151,19 +153,21 @@ def test_without_poses_the_map_follows_the_frames(tmp_path: Path) -> None:
     assert torch.equal(found.image, learned_map.follow(codes, actions, num_real=2).image)
 
 
-def test_poses_that_are_no_numbers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """NaN in a recorded position is said with its name, episode and frame, not as an index that is out of bounds."""
-    data = EpisodeDataset(record_toy(tmp_path / "d"))
-    recorded = EpisodeDataset.variables
-
-    def broken(self: EpisodeDataset, index: int) -> dict[str, np.ndarray]:
-        values = recorded(self, index)
-        values["position_y"][7] = np.nan if index == 1 else 0
-        return values
-
-    monkeypatch.setattr(EpisodeDataset, "variables", broken)
-    with pytest.raises(ValueError, match=r"position_y is not finite in episode 1, frame 7; .*learned_map=no"):
-        Poses(data, 3)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_poses_that_are_no_numbers_are_refused(value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pose of NaN is said with its name, episode and frame before anything is encoded; without a map it is unread."""
+    data, tokenizer = world(tmp_path)
+    file = data.path / data.records[1].file
+    table = pq.read_table(file)
+    values = table["position_y"].to_numpy().copy()
+    values[7] = value
+    place = table.column_names.index("position_y")
+    pq.write_table(table.set_column(place, table.schema.field(place), pa.array(values)), file, row_group_size=16)
+    data = EpisodeDataset(data.path)
+    with pytest.raises(ValueError, match=r"episode-000001.*: position_y is not finite in frame 7; .*learned_map=no"):
+        stage_of(data, tokenizer, CONFIG, tmp_path / "codes")
+    assert not (tmp_path / "codes").exists()
+    make_stage(data, tokenizer, CONFIG, tmp_path / "codes")
 
 
 def test_poses_are_those_of_the_frames(tmp_path: Path) -> None:

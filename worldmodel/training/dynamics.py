@@ -26,7 +26,7 @@ from ..tokenizer.model import Tokenizer
 from ..types import NO_ACTION, Actions, Codes, Report
 from .data import CodeClips, cached_codes, first_episodes, held_out_clips
 from .loop import Progress, train
-from .map_run import MapRun
+from .map_run import MapRun, recorded_poses
 from .optical_flow import code_appearance, fit_flow, fit_steps
 from .optimizer import prepare
 from .outcome import OutcomeClips
@@ -79,6 +79,8 @@ class DynamicsStage:
                 f"code_pixels must be {pixels}, the side of this tokenizer's codes, got {config.code_pixels}"
             )
         episodes = first_episodes(dataset, training.episodes)
+        # Before the codes, which take minutes: a pose may be unusable.
+        poses = None if map_config is None else recorded_poses(dataset, episodes)
         codes = cached_codes(dataset, tokenizer, directory=cache, episodes=episodes)
         self.batch = training.batch
         self.outcomes = OutcomeClips(dataset, clip=training.clip, episodes=episodes) if config.rewards else None
@@ -102,6 +104,7 @@ class DynamicsStage:
                 map_config,
                 training,
                 episodes=episodes,
+                poses=poses,
                 code_vectors=self.model.code_vectors,
                 fingerprints=self.fingerprints,
             )

@@ -73,15 +73,11 @@ class Poses:
                 f"{dataset.path} does not record {', '.join(missing)}: no map can learn where the camera is; "
                 "add --set learned_map=no to train without"
             )
-        variables = (dataset.variables(i) for i in range(episodes))
+        try:
+            variables = [dataset.variables(i) for i in range(episodes)]
+        except ValueError as error:
+            raise ValueError(f"{error}; record it again or add --set learned_map=no to train without") from error
         self.episodes = [np.stack([each[name] for name in POSE], axis=1).astype(np.float32) for each in variables]
-        for index, poses in enumerate(self.episodes):
-            if not np.isfinite(poses).all():
-                frame, column = np.argwhere(~np.isfinite(poses))[0]
-                raise ValueError(
-                    f"{dataset.path}: {POSE[column]} is not finite in episode {index}, frame {frame}; "
-                    "record it again or add --set learned_map=no to train without"
-                )
 
     def read(self, places: Sequence[tuple[int, int]], frames: int, *, before: int = 0) -> Tensor:
         """Return x, y and angle of `frames` frames from each place (episode, first frame): (b t 3).

@@ -34,6 +34,15 @@ def wants_map(setting: str, info: DatasetInfo) -> bool:
     return bool(world.get("repeats")) and world.get("pose") == "first-person"
 
 
+def recorded_poses(dataset: EpisodeDataset, episodes: int) -> Poses | None:
+    """Return the poses of the first so many episodes, None if the data set has none.
+
+    Raises:
+        ValueError: if one is not finite, or a file is damaged.
+    """
+    return Poses(dataset, episodes) if set(POSE) <= set(dataset.info.variables) else None
+
+
 class MapRun:
     """The learned map of a run.
 
@@ -46,6 +55,7 @@ class MapRun:
         config: of the map.
         training: of the whole run.
         episodes: use the first so many.
+        poses: recorded with them, if they are.
         code_vectors: (k c), as the dynamics has them.
         fingerprints: of the data and the tokenizer.
 
@@ -61,6 +71,7 @@ class MapRun:
         training: TrainingConfig,
         *,
         episodes: int,
+        poses: Poses | None,
         code_vectors: Tensor,
         fingerprints: dict[str, str],
     ) -> None:
@@ -72,8 +83,7 @@ class MapRun:
         is_known = bool(training.init) and self._take(Path(training.init))
         self.learned_map.code_vectors.copy_(code_vectors)
         self.is_open = training.train_map or not is_known
-        has_poses = set(POSE) <= set(dataset.info.variables)
-        self.poses = Poses(dataset, episodes) if self.is_open or has_poses else None
+        self.poses = poses or (Poses(dataset, episodes) if self.is_open else None)
         if self.is_open:
             assert self.poses is not None
             split = split_episodes(dataset.lengths[:episodes], clip=training.clip)
