@@ -35,7 +35,7 @@ while True:
 """
 
 
-@promise(20, is_slow=True)
+@promise(60, is_slow=True)
 def saves_survive_kills(work: Path, times: int, rng: random.Random) -> Outcome:
     """a save that is killed leaves the checkpoint that was there, or the new one, and never a mixture"""
     survived = 0
@@ -138,7 +138,7 @@ def a_hostile_header_is_refused(work: Path, times: int, rng: random.Random) -> O
     return Outcome(tried=1, survived=int(refused and seconds < 2), figure=f"{seconds:.2f} s")
 
 
-@promise(300)
+@promise(1000)
 def mutated_checkpoints_get_one_error(work: Path, times: int, rng: random.Random) -> Outcome:
     """a signed checkpoint whose settings are of other types or sizes is refused in one line"""
     from worldmodel.tokenizer.model import Tokenizer

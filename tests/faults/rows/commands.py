@@ -17,7 +17,7 @@ WORDS += ["--set", "x=y", "clip=0", "--resume", "--", "\x1b["]
 COMMANDS = ["train-tokenizer", "train-dynamics", "imagine", "inspect", "preview", "compare", "trian-tokenizer"]
 
 
-@promise(1000)
+@promise(10_000)
 def bad_command_lines_get_one_error(work: Path, times: int, rng: random.Random) -> Outcome:
     """a command line of random words ends with exit code 0, 1 or 2, and never with a traceback"""
     survived = 0
@@ -42,7 +42,7 @@ with VideoWriter(sys.argv[1], frames_per_second=8) as video:
 """
 
 
-@promise(10, is_slow=True)
+@promise(50, is_slow=True)
 def killed_videos_play(work: Path, times: int, rng: random.Random) -> Outcome:
     """a video whose writer is killed opens, and lacks at most the frame that was being written"""
     survived = 0

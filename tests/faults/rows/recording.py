@@ -17,7 +17,7 @@ def dataset_hash(path: Path) -> str:
     return EpisodeDataset(path).fingerprint
 
 
-@promise(20, is_slow=True)
+@promise(40, is_slow=True)
 def finished_episodes_survive_kills(work: Path, times: int, rng: random.Random) -> Outcome:
     """a finished episode survives `kill -9` of the recorder, and the data set becomes that of an undisturbed run"""
     words = ["collect-rollouts", "--env", "toy", "--episodes", "400", "--workers", "2", "--set", "frame_size=64"]
