@@ -34,7 +34,7 @@ def choices(env: gymnasium.Env[Any, Any], env_id: str, *, wanted: Sequence[str] 
     space = env.action_space
     if wanted is not None and len(wanted) == 1 and wanted[0].endswith(".json"):
         return _read_table(Path(wanted[0]), space)
-    table = _default_table(env.unwrapped, env_id, space)
+    table = default_table(env.unwrapped, env_id, space)
     for name in wanted or ():
         if name not in table:
             raise ValueError(f"no action named {name!r} ({env_id} knows: {', '.join(table)})")
@@ -44,7 +44,12 @@ def choices(env: gymnasium.Env[Any, Any], env_id: str, *, wanted: Sequence[str] 
     return chosen
 
 
-def _default_table(env: Any, env_id: str, space: gymnasium.Space[Any]) -> dict[str, Any]:
+def default_table(env: Any, env_id: str, space: gymnasium.Space[Any]) -> dict[str, Any]:
+    """Return name -> value of every action of `space`, or of a few of them; `env` may know what they mean.
+
+    Raises:
+        ValueError: if the space cannot be named.
+    """
     if isinstance(space, spaces.Discrete):
         count = int(space.n)
         return dict(zip(meanings(env, env_id, count), range(int(space.start), int(space.start) + count), strict=True))

@@ -115,7 +115,7 @@ def test_missing_parts_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "--set frames_per_second=10" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["png", "lerobot", "mp4"])
+@pytest.mark.parametrize("kind", ["png", "lerobot", "minari", "mp4"])
 def test_round_trip(tmp_path: Path, kind: str) -> None:
     """Exported and imported again, steps are the same; frames too, bit for bit, but for the video's."""
     original = EpisodeDataset(record_toy(tmp_path / "toy", episodes=2))

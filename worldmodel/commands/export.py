@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import cli
 
-FORMATS = ("mp4", "png", "lerobot")
+FORMATS = ("mp4", "png", "lerobot", "minari")
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -16,7 +16,8 @@ def parser(prog: str) -> argparse.ArgumentParser:
         prog=prog,
         description="Write the episodes of a data set as files. mp4: a video and a .jsonl of steps for each (H.264: "
         "frames are nearly the same); png: a folder of pictures and its .jsonl for each (the same, bit for bit); "
-        "lerobot: a LeRobot v3 data set (the same, bit for bit). `worldmodel import` reads them all.",
+        "lerobot, minari: a data set of LeRobot v3's or of Minari's (the same, bit for bit). `worldmodel import` reads "
+        "them all.",
     )
     result.add_argument("data", type=Path, metavar="DATA", help="a data set")
     result.add_argument("--format", choices=FORMATS, default="mp4", help="what to write")
@@ -26,13 +27,15 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Export, and print where the files are."""
-    from ..exchange import lerobot
+    from ..exchange import lerobot, minari
     from ..exchange.exporting import export_files
     from ..rollouts import EpisodeDataset
 
     dataset = EpisodeDataset(args.data)
     if args.format == "lerobot":
         lerobot.write(dataset, args.out)
+    elif args.format == "minari":
+        minari.write(dataset, args.out)
     else:
         export_files(dataset, args.out, pictures=args.format == "png")
     print(cli.plain(f"{args.out}: {len(dataset):,} episodes, {int(dataset.lengths.sum()):,} frames as {args.format}"))

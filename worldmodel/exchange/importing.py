@@ -70,11 +70,14 @@ def import_recordings(
     """Write the episodes of `sources` into a new data set in the directory `path`.
 
     Args:
+        frames_per_second: what the source says; 0 where it says nothing, and the config has to.
         action_names: of the actions 0, 1, 2, ..., where the source knows them.
 
     Raises:
         ValueError: if counts, actions or sizes do not fit, naming the recording; finished episodes stay.
     """
+    if not (config.frames_per_second or frames_per_second):
+        raise ValueError("the recordings do not say their frames/s; say how many: --set frames_per_second=10")
     tables = [source.read_steps() for source in sources]
     numbers = _numbering(tables, config.actions.split(",") if config.actions else action_names)
     with locked(path):
@@ -118,7 +121,7 @@ def _numbering(tables: Sequence[StepTable], given: Sequence[str]) -> Numbering:
         said = list(given) or [f"action_{number}" for number in range(highest + 1)]
         if len(said) <= highest:
             raise ValueError(f"there are {len(said)} action names, but an action {highest} (the first one is 0)")
-        return Numbering(unique(said), {number: number for number in range(len(said))})
+        return Numbering(unique(said, joined=True), {number: number for number in range(len(said))})
     said = list(given) or sorted((str(value) for value in values), key=lambda name: (name != "noop", name))
     missing = [value for value in values if value not in said]
     if missing or len(said) > MAX_ACTIONS:
