@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worldmodel.play.keymap import IDLE, buttons, choose_action, parts
+from worldmodel.action_names import IDLE
+from worldmodel.play.keymap import buttons, choose_action, parts
 
 MAZE = ("noop", "forward", "left", "right", "forward+left", "forward+right", "strafe_left", "strafe_right")
 ATARI = ("noop", "fire", "up", "right", "left", "down", "upright", "upleft", "upfire", "uprightfire")
@@ -43,7 +44,7 @@ def test_parts_of_an_action(name: str, expected: tuple[str, ...]) -> None:
         (["forward", "left", "right"], "forward+right"),
         (["forward", "strafe_left"], "strafe_left"),
         (["strafe_left", "forward"], "forward"),
-        (["forward", "back"], "noop"),
+        (["strafe_left", "strafe_right"], "strafe_right"),
         (["unknown"], "noop"),
         (["forward", "forward+left"], "forward+left"),
     ],
@@ -51,6 +52,14 @@ def test_parts_of_an_action(name: str, expected: tuple[str, ...]) -> None:
 def test_what_is_held_becomes_an_action(pressed: list[str], expected: str) -> None:
     """Together where the game can, else the newest; of opposites the newer; a whole action's name is that action."""
     assert choose_action(pressed, MAZE) == MAZE.index(expected)
+
+
+def test_opposites_by_any_name_exclude_each_other() -> None:
+    """What a game calls steer_left and steer_right is not done at once, nor is the one lost when both are let go of."""
+    names = ("still", "steer_left", "steer_right", "gas+steer_left", "gas+steer_right", "gas")
+    assert choose_action(["gas", "steer_left", "steer_right"], names) == 4
+    assert choose_action(["steer_right", "gas", "steer_left"], names) == 3
+    assert choose_action([], names) == 0
 
 
 def test_a_game_without_an_idle_action_waits() -> None:

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..action_names import IDLE
 from ..imagination.sources import Context
-from ..play.keymap import IDLE, OPPOSITES, parts
+from ..play.keymap import exclusive, parts
 from ..play.library import Loaded
 from .context import ContextGraph
 from .decoder import DecoderGraph, PictureGraph
@@ -84,7 +85,7 @@ def key_rules(action_names: Sequence[str]) -> dict[str, Any]:
     return {
         "parts": [list(parts(name)) for name in action_names],
         "idle": next((index for index, name in enumerate(action_names) if name in IDLE), None),
-        "opposites": [sorted(pair) for pair in OPPOSITES],
+        "opposites": [list(pair) for pair in exclusive(tuple(action_names))],
     }
 
 

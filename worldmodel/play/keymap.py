@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+
+from ..action_names import IDLE, opposites
 
 # Button -> the keys that press it, as KeyboardEvent.code names them, so that WASD lies where it should on any layout.
 KEYS = {
@@ -23,10 +26,6 @@ KEYS = {
     "use": ("KeyF",),
 }
 OTHER_KEYS = tuple(f"Key{letter}" for letter in "JKLUIOGHBNVC")  # for buttons that no convention exists for
-IDLE = ("noop", "none", "idle", "stay")  # what is done while no key is down
-OPPOSITES = (
-    {"left", "right"}, {"forward", "back"}, {"forward", "backward"}, {"up", "down"}, {"strafe_left", "strafe_right"}
-)  # fmt: skip
 COMPOUND = re.compile(r"(up|down)?_?(left|right)?_?(fire)?")  # Atari's: upright, downleftfire
 
 
@@ -63,6 +62,13 @@ def buttons(action_names: Sequence[str]) -> tuple[Button, ...]:
     return tuple(result)
 
 
+@lru_cache(maxsize=16)
+def exclusive(action_names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of a game's buttons that mean nothing together: left and right."""
+    names = [button.name for button in buttons(action_names)]
+    return tuple((names[one], names[other]) for one, other in opposites(names))
+
+
 def choose_action(pressed: Sequence[str], action_names: Sequence[str]) -> int | None:
     """Return the action that best fits what is held down, oldest press first; None if the game should wait.
 
@@ -75,7 +81,7 @@ def choose_action(pressed: Sequence[str], action_names: Sequence[str]) -> int | 
         return list(action_names).index(whole[-1])
     held: list[str] = []
     for name in pressed:
-        against = {other for pair in OPPOSITES if name in pair for other in pair - {name}}
+        against = {other for pair in exclusive(tuple(action_names)) if name in pair for other in pair if other != name}
         held = [other for other in held if other not in against and other != name] + [name]
     best: tuple[int, int, int] | None = None
     chosen = next((index for index, name in enumerate(action_names) if name in IDLE), None)

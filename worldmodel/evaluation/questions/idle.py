@@ -11,6 +11,7 @@ from contextlib import closing
 import numpy as np
 import torch
 
+from ...action_names import IDLE
 from ...envs import GameDiedError
 from ...imagination.truth import FutureEndsError
 from ...simulator import Simulator
@@ -22,7 +23,7 @@ from ..harness.subject import Subject
 from ..metrics.intervals import bootstrap, by_step, rounded
 from ..metrics.scoring import clip_nats
 
-NOOPS = ("noop", "none", "nothing", "idle", "stay", "still", "done")  # names of the action that does nothing
+NOOPS = (*IDLE, "done")  # MiniGrid's `done` does nothing, too
 FRAMES, QUICK_FRAMES = 600, 60
 VIDEOS = 4
 BLOCK = 30  # frames that are summed up in one number

@@ -10,6 +10,7 @@ from contextlib import closing
 
 import numpy as np
 
+from ...action_names import opposites
 from ...envs import GameDiedError
 from ...types import Report
 from ..answers import Answer, Scalar, Table
@@ -19,14 +20,6 @@ from ..harness.subject import Imaginer, Subject
 from ..metrics.intervals import bootstrap, rounded
 from .idle import noop_of
 
-OPPOSITES = (
-    ("left", "right"),
-    ("turn_left", "turn_right"),
-    ("up", "down"),
-    ("forward", "backward"),
-    ("move_left", "move_right"),
-    ("steer_left", "steer_right"),
-)
 STEPS = 6  # away, and as many back
 CLIPS = 32
 COLUMNS = ("median", "worst", "mean", "away")
@@ -38,7 +31,7 @@ def measure(subject: Subject, report: Report) -> Answer:
     Without an action that does nothing or a pair of opposites it is said that it was skipped.
     """
     names = subject.simulator.action_names
-    pair, noop = opposites_of(names), noop_of(names)
+    pair, noop = next(iter(opposites(names)), None), noop_of(names)
     if pair is None or noop is None:
         missing = "no two actions are opposites by their names" if noop is not None else "no action does nothing"
         return Answer(skipped={"": missing})
@@ -66,14 +59,6 @@ def measure(subject: Subject, report: Report) -> Answer:
         tables={"return": Table(title, COLUMNS, cells)},
         clips={f"return/{row}": rounded(back) for row, (back, _) in found.items()},
         skipped=skipped,
-    )
-
-
-def opposites_of(names: tuple[str, ...]) -> tuple[int, int] | None:
-    """Return two actions of which one undoes the other, None where no names say so."""
-    lower = [name.lower() for name in names]
-    return next(
-        ((lower.index(one), lower.index(other)) for one, other in OPPOSITES if one in lower and other in lower), None
     )
 
 
