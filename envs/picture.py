@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 FITS = ("squash", "pad", "crop")
+MAX_ASPECT = 4.0  # of a picture that is shown, or 1 over it
 
 
 def to_rgb(rendered: Any) -> np.ndarray:
@@ -74,6 +76,18 @@ def fit_square(picture: np.ndarray, size: int, *, fit: str) -> np.ndarray:
     top, left = (size - inner[1]) // 2, (size - inner[0]) // 2
     frame[top : top + inner[1], left : left + inner[0]] = _resize(picture, inner)
     return frame
+
+
+def aspect_of(settings: Mapping[str, Any]) -> float:
+    """Return width over height of the picture that a game draws, where all of it was squashed to a square; else 1.
+
+    Args:
+        settings: of the game, as a data set keeps them.
+    """
+    match settings.get("fit"), settings.get("screen_size"):
+        case "squash", [int(height), int(width)] if height > 0 and width > 0:
+            return min(max(width / height, 1 / MAX_ASPECT), MAX_ASPECT)
+    return 1.0
 
 
 def _resize(picture: np.ndarray, size: tuple[int, int], *, box: tuple[int, int, int, int] | None = None) -> np.ndarray:

@@ -64,6 +64,41 @@ def test_prints_its_link_and_ends_quietly(tmp_path: Path) -> None:
     assert process.returncode in (0, 130)
 
 
+SLOW = """
+import sys, time
+from worldmodel.commands import main
+from worldmodel.play import server, session
+step = session.Session.step
+def slow_step(self, action):
+    print("begun", flush=True)
+    time.sleep(1.5)
+    return step(self, action)
+session.Session.step, server.SHUTDOWN_SECONDS = slow_step, 1
+sys.exit(main(["play", "--no-browser", "--port", "0", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.slow
+def test_ends_quietly_in_the_middle_of_a_frame(tmp_path: Path) -> None:
+    """On a busy machine a frame may take longer than the server waits: Ctrl-C prints no traceback then, either, and
+    the recording is finished."""
+    options = [*words(tmp_path), "--out", str(tmp_path / "played")]
+    command = [sys.executable, "-c", SLOW, *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        with Client(process.stdout.readline().rstrip("\n")) as client:
+            client.frame()
+            client.send("record", on=True)
+            client.step("forward")
+            client.send("step")
+            assert [process.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+    assert "Traceback" not in errors
+    assert process.returncode == 130
+    assert [file.name for file in (tmp_path / "played").iterdir()] == ["play-0001.mp4"]
+
+
 def test_taken_port(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A port that is in use is one clear line, before the model is loaded."""
     with listen(0) as listener:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worldmodel.envs.picture import FITS, fit_square, to_rgb
+from worldmodel.envs.picture import FITS, aspect_of, fit_square, to_rgb
 
 
 def picture(height: int = 20, width: int = 60) -> np.ndarray:
@@ -89,3 +89,11 @@ def test_what_is_no_picture_is_one_clear_line(rendered: object) -> None:
     """None, text and odd shapes are refused by a ValueError that names render()."""
     with pytest.raises(ValueError, match=r"^render\(\) returned"):
         to_rgb(rendered)
+
+
+def test_the_aspect_of_a_squashed_picture() -> None:
+    """Only a squashed picture has another shape than its frame; one that is very long is shown four to one at most."""
+    assert aspect_of({"fit": "squash", "screen_size": [210, 160]}) == 160 / 210
+    assert aspect_of({"fit": "squash", "screen_size": [10, 1000]}) == 4
+    for settings in ({}, {"fit": "pad", "screen_size": [2, 4]}, {"fit": "squash", "screen_size": [0, 4]}):
+        assert aspect_of(settings) == 1

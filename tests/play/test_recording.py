@@ -10,7 +10,7 @@ import pytest
 
 from worldmodel.play.library import Library
 from worldmodel.play.real import RealGame
-from worldmodel.play.recording import VideoRecording, next_video, save_episode
+from worldmodel.play.recording import HEADER, MARGIN, VideoRecording, draw, next_video, save_episode
 from worldmodel.play.session import Shown
 from worldmodel.rollouts import EpisodeDataset
 
@@ -37,6 +37,14 @@ def test_video_has_every_frame(tmp_path: Path) -> None:
     height, width = frames[0].shape[:2]
     assert abs(int(frames[0][height // 2, width // 4].mean()) - 40) < 6
     assert abs(int(frames[0][height // 2, 3 * width // 4].mean()) - 200) < 6
+
+
+def test_a_video_has_the_shape_of_the_game() -> None:
+    """A tall screen that the model sees as a square is tall again; its pixels stay whole."""
+    views = [("imagined", np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3))]
+    square, tall = (draw(views, None, aspect=aspect, side=64) for aspect in (1.0, 0.5))
+    assert (tall.shape[0] - square.shape[0], tall.shape[1]) == (64, square.shape[1])
+    assert np.array_equal(tall[HEADER : HEADER + 128 : 2, MARGIN:-MARGIN], square[HEADER : HEADER + 64, MARGIN:-MARGIN])
 
 
 def test_video_without_frames_is_none(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,6 +26,17 @@ def test_keys_together() -> None:
     assert max(map(len, actions)) == window.KEYS_AT_ONCE
 
 
+@pytest.mark.parametrize(("screen", "size"), [([210, 160], (672, 512, 3)), ([300, 600], (512, 1024, 3))])
+def test_the_window_has_the_shape_of_the_game(library: Library, screen: list[int], size: tuple[int, int, int]) -> None:
+    """What the model sees as a square is as tall or wide as the game's own screen."""
+    loaded = library.load(library.first)
+    context = loaded.starts[0].context
+    assert context.origin is not None
+    settings = {**context.origin.settings, "fit": "squash", "screen_size": screen}
+    start = replace(loaded.starts[0], context=replace(context, origin=replace(context.origin, settings=settings)))
+    assert PlayedEnv(replace(loaded, starts=(start,))).render().shape == size
+
+
 @pytest.mark.slow
 def test_is_an_environment(library: Library) -> None:
     """Gymnasium's own checker finds no fault, and the same seed gives the same game."""
@@ -35,7 +47,7 @@ def test_is_an_environment(library: Library) -> None:
         env.reset(seed=3)
         futures.append(np.stack([env.step(action)[0] for action in (1, 2, 1)]))
     assert np.array_equal(futures[0], futures[1])
-    assert np.array_equal(env.render(), futures[1][-1])
+    assert np.array_equal(env.render()[::16, ::16], futures[1][-1])  # enlarged by whole pixels
 
 
 @pytest.mark.slow

@@ -52,6 +52,7 @@ def _videos(dataset: EpisodeDataset, *, num_episodes: int, num_frames: int) -> l
     Raises:
         ValueError: if there are no episodes.
     """
+    from ..envs.picture import aspect_of
     from ..video.figure import Video
 
     if not len(dataset):
@@ -66,6 +67,7 @@ def _videos(dataset: EpisodeDataset, *, num_episodes: int, num_frames: int) -> l
             frames=dataset.frames(index, 0, length),
             num_context=0,
             kind="real",
+            aspect=aspect_of(dataset.info.settings),
             pressed=("", *(names[action] for action in dataset.actions(index)[: length - 1])),
         )
         for index in chosen

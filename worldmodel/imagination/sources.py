@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..envs.picture import aspect_of
 from ..rollouts import Episode, EpisodeDataset
 from ..rollouts.manifest import read_info
 from ..video.mp4 import read_video
@@ -28,7 +29,6 @@ LIVE = "env:"
 LIVE_POLICY = "explore"
 TEST_SEEDS = 1_000_000  # a live game is played with the seeds that training never sees
 BEST_SHARE = 4  # one of so many starts is good enough to be chosen; the very best are all one busy room
-MAX_ASPECT = 4.0  # of a picture that is shown, or 1 over it
 MAX_CANDIDATES = 8  # episodes among whose starts the seed draws
 
 
@@ -78,11 +78,7 @@ class Context:
     @property
     def aspect(self) -> float:
         """Width over height of the picture that the game draws, where all of it was squashed to a square; else 1."""
-        settings = self.origin.settings if self.origin else {}
-        match settings.get("fit"), settings.get("screen_size"):
-            case "squash", [int(height), int(width)] if height > 0 and width > 0:
-                return min(max(width / height, 1 / MAX_ASPECT), MAX_ASPECT)
-        return 1.0
+        return aspect_of(self.origin.settings) if self.origin else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,7 +72,8 @@ class Connection:
             for task in (playing, reading):
                 task.cancel()
             results = await asyncio.gather(playing, reading, return_exceptions=True)
-            await self._compute(self._release)
+            # Even if this task is cancelled, a recording is finished and an engine ended: after the frame in progress.
+            await asyncio.shield(asyncio.wrap_future(self._thread.submit(self._release)))
         await self._say_goodbye([result for result in results if isinstance(result, Exception)])
 
     async def _say_goodbye(self, errors: list[Exception]) -> None:
@@ -283,9 +284,9 @@ class Connection:
             session, loaded = self._game, self._loaded
             assert loaded is not None
             views = ["imagined", "real"] if session.view == "both" else [session.view]
-            rate = loaded.simulator.frames_per_second
+            rate, aspect = loaded.simulator.frames_per_second, loaded.aspect
             self._recording = await self._compute(
-                lambda: VideoRecording(next_video(self._out), views=views, frames_per_second=rate)
+                lambda: VideoRecording(next_video(self._out), views=views, frames_per_second=rate, aspect=aspect)
             )
         await self._say("recording", on=True)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..action_names import IDLE
 from ..checkpoints import gallery
 from ..imagination.sources import Context, Origin, Source, load_context, translate
 from ..imagination.truth import open_game
@@ -17,7 +18,7 @@ from ..imagination.videos import DEFAULT_SOURCE
 from ..rollouts import EpisodeDataset
 from ..runtime import choose_threads
 from ..simulator import Simulator
-from .keymap import IDLE, buttons
+from .keymap import buttons
 from .pictures import thumbnail
 from .real import OpenGame
 from .session import Start
@@ -60,6 +61,11 @@ class Loaded:
             raise ValueError(f"no start named {name!r} (there are: {', '.join(known)})")
         return known[name]
 
+    @property
+    def aspect(self) -> float:
+        """Width over height of the game's picture: models see every picture as a square."""
+        return self.starts[0].context.aspect
+
     def describe(self) -> dict[str, Any]:
         """Return what the page has to know, as JSON values."""
         names = self.simulator.action_names
@@ -69,7 +75,7 @@ class Loaded:
             "buttons": [{"name": button.name, "keys": list(button.keys)} for button in buttons(names)],
             "frames_per_second": self.simulator.frames_per_second,
             "frame_size": self.simulator.frame_size,
-            "aspect": self.starts[0].context.aspect,
+            "aspect": self.aspect,
             "starts": [
                 {"name": start.name, "image": "data:image/webp;base64," + thumbnail(start.context.frames[-1])}
                 for start in self.starts

@@ -15,7 +15,7 @@ from ..rollouts.config import SPLITS
 from ..rollouts.lock import locked
 from ..rollouts.manifest import INFO_FILE, append_record, read_info, write_info
 from ..rollouts.storage import write_episode
-from ..video.figure import DARK, KINDS, enlarge, font
+from ..video.figure import DARK, KINDS, font, stretch
 from ..video.mp4 import VideoWriter
 from .real import RealGame
 from .session import Shown
@@ -31,13 +31,15 @@ class VideoRecording:
     Args:
         path: of the MP4; while it is being written it plays under NAME.partial.mp4.
         views: which pictures stand beside each other; one that is missing in a frame stays as it was.
+        aspect: of the game's picture, width over height.
     """
 
-    def __init__(self, path: Path, *, views: Sequence[str], frames_per_second: float) -> None:
+    def __init__(self, path: Path, *, views: Sequence[str], frames_per_second: float, aspect: float = 1.0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.num_frames = 0
         self._views = tuple(views)
+        self._aspect = aspect
         self._latest: dict[str, np.ndarray] = {}
         self._writer = VideoWriter(path, frames_per_second=frames_per_second)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="recording")
@@ -54,7 +56,9 @@ class VideoRecording:
         if len(self._latest) == len(self._views):
             self.num_frames += 1
             views = [(view, self._latest[view]) for view in self._views]
-            self._pending = self._thread.submit(lambda: self._writer.write(draw(views, shown.action)))
+            self._pending = self._thread.submit(
+                lambda: self._writer.write(draw(views, shown.action, aspect=self._aspect))
+            )
 
     def close(self) -> Path | None:
         """Finish the video and return its path, None if it has no frame."""
@@ -74,21 +78,24 @@ class VideoRecording:
             self._pending.result()
 
 
-def draw(views: Sequence[tuple[str, np.ndarray]], action: str | None, *, side: int = SIDE) -> np.ndarray:
+def draw(
+    views: Sequence[tuple[str, np.ndarray]], action: str | None, *, aspect: float = 1.0, side: int = SIDE
+) -> np.ndarray:
     """Return the pictures of `views` (view, uint8 (H, W, 3)) side by side, each under its name: uint8 (H, W, 3).
 
-    A picture is enlarged by whole pixels to at most `side`.
+    A frame is enlarged by whole pixels to at most `side`, and shown at the game's `aspect`, width over height.
     """
-    height, width = views[0][1].shape[:2]
-    scale = max(1, side // height)
-    step = width * scale + MARGIN
-    size = (MARGIN + step * len(views), HEADER + height * scale + MARGIN)
+    scale = max(1, side // views[0][1].shape[0])
+    pictures = [(view, stretch(frame, aspect, scale=scale)) for view, frame in views]
+    width, height = pictures[0][1].size
+    step = width + MARGIN
+    size = (MARGIN + step * len(views), HEADER + height + MARGIN)
     canvas = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), DARK.background)
     pen = ImageDraw.Draw(canvas)
-    for column, (view, frame) in enumerate(views):
+    for column, (view, picture) in enumerate(pictures):
         x = MARGIN + column * step
         pen.text((x, HEADER - 12), view, font=font(TEXT), fill=KINDS[view], anchor="ls")
-        canvas.paste(Image.fromarray(enlarge(frame, scale)), (x, HEADER))
+        canvas.paste(picture, (x, HEADER))
     if action:
         pen.text((size[0] - MARGIN, HEADER - 12), action, font=font(TEXT), fill=DARK.text, anchor="rs")
     return np.asarray(canvas)

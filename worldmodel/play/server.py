@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import secrets
@@ -31,6 +32,7 @@ PORT = 8765
 MAX_GAMES = 4  # open at once; each may have an engine
 MAX_CONNECTIONS = 64
 CLOSE_SECONDS = 1.0
+SHUTDOWN_SECONDS = 5  # for frames in progress; after it they are given up
 TRY_AGAIN = 1013
 PAGE = Path(__file__).parent / "page"
 # Path -> file and type. There is no other way to a file.
@@ -80,6 +82,8 @@ def make_app(library: Library, *, port: int, token: str, out: Path, open_game: O
         games += 1
         try:
             await Connection(websocket, library, thread=thread, out=out, open_game=open_game).run()
+        except asyncio.CancelledError:
+            return  # the server ends in the middle of a long frame; uvicorn would print a traceback
         finally:
             games -= 1
 
@@ -127,7 +131,7 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
             ws_per_message_deflate=False,
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=5,
-            timeout_graceful_shutdown=1,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             h11_max_incomplete_event_size=32 * 1024,
         )
     )

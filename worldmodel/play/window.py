@@ -10,11 +10,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from ..video.figure import stretch
 from .keymap import buttons, choose_action
 from .library import Loaded
 from .session import Session
 
-SIDE = 512  # pixels of the window
+SIDE = 512  # pixels of the window's shorter side, at most
 KEYS_AT_ONCE = 3
 ARROWS = {"ArrowUp": "K_UP", "ArrowDown": "K_DOWN", "ArrowLeft": "K_LEFT", "ArrowRight": "K_RIGHT"}
 
@@ -51,8 +52,9 @@ class PlayedEnv(gymnasium.Env[np.ndarray, np.int64]):
         return self._frame, 0.0, False, False, {}
 
     def render(self) -> np.ndarray:
-        """Return the newest frame, uint8 (H W 3)."""
-        return self._frame
+        """Return the newest frame at the game's aspect, enlarged by whole pixels: uint8 (H W 3)."""
+        scale = max(1, SIDE // self._frame.shape[0])
+        return np.asarray(stretch(self._frame, self.loaded.aspect, scale=scale))
 
 
 def open_window(loaded: Loaded) -> None:
@@ -75,7 +77,6 @@ def open_window(loaded: Loaded) -> None:
     try:
         play(
             env,
-            zoom=SIDE / loaded.simulator.frame_size,
             keys_to_action=actions,
             noop=0 if idle is None else idle,
             wait_on_player=idle is None,

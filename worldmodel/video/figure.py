@@ -55,14 +55,11 @@ class Video:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width at which a frame is shown: at the game's aspect, with no side shorter than it is."""
-        height, width = self.frames[0].shape[:2]
-        return round(height / min(1.0, self.aspect)), round(width * max(1.0, self.aspect))
+        return shown_size(self.frames[0], self.aspect)
 
     def picture(self, index: int, *, scale: int = 1) -> Image.Image:
         """Return frame `index` at `scale` times its size: enlarged, a pixel stays a sharp rectangle."""
-        height, width = self.size
-        how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BICUBIC
-        return Image.fromarray(self.frames[index]).resize((width * scale, height * scale), how)
+        return stretch(self.frames[index], self.aspect, scale=scale)
 
     def color(self, index: int) -> str:
         """The colour that tells where frame `index` comes from."""
@@ -80,6 +77,19 @@ class Video:
         return index - self.num_context + 1
 
 
+def shown_size(frame: np.ndarray, aspect: float) -> tuple[int, int]:
+    """Return height and width at which a frame is shown: at the game's aspect, with no side shorter than it is."""
+    height, width = frame.shape[:2]
+    return round(height / min(1.0, aspect)), round(width * max(1.0, aspect))
+
+
+def stretch(frame: np.ndarray, aspect: float, *, scale: int = 1) -> Image.Image:
+    """Return a frame at the game's aspect and `scale` times its size: enlarged, a pixel stays a sharp rectangle."""
+    height, width = shown_size(frame, aspect)
+    how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BICUBIC
+    return Image.fromarray(frame).resize((width * scale, height * scale), how)
+
+
 @functools.cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own font, so that a figure looks the same on every machine."""
@@ -93,11 +103,6 @@ def shorten(text: str, width: float, size: int) -> str:
     while text and font(size).getlength(text + "...") > width:
         text = text[:-1]
     return text + "..."
-
-
-def enlarge(frame: np.ndarray, scale: int) -> np.ndarray:
-    """Return uint8 (H, W, 3) with each pixel as a square of `scale` pixels a side."""
-    return frame.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 # The grid video. All lengths in pixels of the finished picture.
