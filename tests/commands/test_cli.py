@@ -37,6 +37,13 @@ def test_what_cannot_be_set_is_said(assignment: str, complaint: str) -> None:
         override(CONFIG, [assignment])
 
 
+def test_what_a_flag_says_is_not_set() -> None:
+    """--set seed=1 beside a --seed that is 0 unless given: one of the two would be lost without a word."""
+    assert override(CONFIG, [], flags={"memory_dim": 64}).memory_dim == 64
+    with pytest.raises(UsageError, match="memory_dim has a flag of its own: --memory_dim 32"):
+        override(CONFIG, ["memory_dim=32"], flags={"memory_dim": 64})
+
+
 def test_what_strangers_name_is_only_text() -> None:
     """Control characters and markup of names from a file reach no terminal as such; other letters stay."""
     assert plain("\x1b[2Jfür\n\udc80") == r"\x1b[2Jfür\n\udc80"

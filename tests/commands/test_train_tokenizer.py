@@ -81,6 +81,13 @@ def test_settings_of_the_other_kind_are_refused(world: Path, capsys: pytest.Capt
     assert "invalid choice: 'vq-vae'" in one_line(capsys)
 
 
+@pytest.mark.parametrize("name", ["seed", "steps", "minutes"])
+def test_flags_are_not_settings(world: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two runs by `--set seed=0` and `--set seed=1` were the same run."""
+    assert train(world, "x", "--set", f"{name}=1") == 2
+    assert f"{name} has a flag of its own: --{name} 1" in one_line(capsys)
+
+
 def test_each_codebook_trains(world: Path) -> None:
     """`--set codebook=` chooses how the codes learn, and the checkpoint says which."""
     for name in ("ema", "gradient"):

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 Config = TypeVar("Config")
@@ -63,20 +63,26 @@ class ProcessError(RuntimeError):
         self.code = code
 
 
-def override(config: Config, assignments: Sequence[str]) -> Config:
+def override(config: Config, assignments: Sequence[str], *, flags: Mapping[str, Any] | None = None) -> Config:
     """Return `config` with `name=value` assignments applied, each value read as its field's type.
 
+    Args:
+        flags: values of settings that flags of the same name say, so that --set may not.
+
     Raises:
-        UsageError: if an assignment has no `=`, names no field (the nearest is suggested), or its value is malformed.
+        UsageError: if an assignment has no `=`, names no field (the nearest is suggested) or one that a flag says, or
+            its value is malformed.
     """
     from ..config import check_size
 
     fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}  # type: ignore[arg-type]
-    changes: dict[str, Any] = {}
+    changes = dict(flags or {})
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals:
             raise UsageError(f"--set takes name=value, got {assignment!r}")
+        if name in (flags or {}):
+            raise UsageError(f"{name} has a flag of its own: --{name} {text}")
         if name not in fields:
             raise UsageError(f"no setting named {name!r}{suggest(name, fields)}; settings: {', '.join(sorted(fields))}")
         changes[name] = _read(name, text, fields[name])

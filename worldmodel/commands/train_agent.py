@@ -32,8 +32,7 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(f"train-agent needs Stable-Baselines3: pip install -e '.[rl]' ({error})") from None
     from ..training.loop import Interrupted
 
-    rest = [f"steps={args.steps}", f"world={args.world}", f"seed={args.seed}"]
-    config = override(AgentConfig(), [*args.set, *rest])
+    config = override(AgentConfig(), args.set, flags={"steps": args.steps, "world": args.world, "seed": args.seed})
     try:
         result = train_agent(args.checkpoint, args.data, Path(args.out), config, resume=args.resume)
     except Interrupted as stop:

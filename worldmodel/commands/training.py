@@ -94,10 +94,8 @@ def training_config(
         names = {field.name for field in dataclasses.fields(model)} - of_training
         for_models.append([text for text in assignments if text.partition("=")[0] in names])
     rest = [text for text in assignments if not any(text in texts for texts in for_models)]
-    rest += [f"minutes={args.minutes}", f"seed={args.seed}"]
-    if args.steps is not None:
-        rest.append(f"steps={args.steps}")
-    return for_models, override(defaults, rest)
+    steps = defaults.steps if args.steps is None else args.steps
+    return for_models, override(defaults, rest, flags={"minutes": args.minutes, "steps": steps, "seed": args.seed})
 
 
 def report(args: argparse.Namespace, train: Callable[[], Progress]) -> int:
