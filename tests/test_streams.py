@@ -51,3 +51,16 @@ def test_seeds_for_another_batch_are_an_error() -> None:
         draws(streams, 2)
     streams.seed(0)
     assert draws(streams, 2).shape == (2, 5)
+
+
+def test_rows_draw_into_the_same_memory() -> None:
+    """Step after step takes no new memory, in and out of inference mode; another batch or stream has its own."""
+    streams = Streams()
+    streams.seed_rows({0: 1, 1: 2}, batch=2)
+    with torch.inference_mode():
+        first = draws(streams, 2)
+    before = first.clone()
+    second = draws(streams, 2)
+    assert second.data_ptr() == first.data_ptr()
+    assert not torch.equal(second, before)
+    assert draws(streams, 2, stream=OUTCOMES).data_ptr() != first.data_ptr()

@@ -58,7 +58,8 @@ def keep_freed_memory() -> None:
     """Let the C library keep freed memory for the next step instead of giving it back to the system.
 
     A training step allocates and frees hundreds of tensors of megabytes. By default glibc maps each anew, and the
-    system clears every page of it again: a fifth of a step. Another C library is left as it is.
+    system clears every page of it again: a fifth of a step, and a tenth of one of many imagined games. Another C
+    library is left as it is.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

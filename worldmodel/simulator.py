@@ -23,6 +23,7 @@ from .dynamics.model import Dynamics
 from .dynamics.outcome import Outcome, OutcomeHead
 from .dynamics.samplers import make_sampler
 from .dynamics.sampling import check_sampling, gumbel_noise
+from .dynamics.threads import observe
 from .imagined import Imagined, ImaginedStep
 from .learned_map.map import LearnedMap
 from .past import Past
@@ -330,7 +331,7 @@ class Simulator:
         with autocast(self.dynamics.device, precision=self.precision):
             if self._expecting is not None:
                 expectation, expecting = self._expecting.step(past.expecting, actions)
-            features = self._frozen.observe(codes, actions, past.cache, expectation)
+        features = observe(self._frozen, codes, actions, past.cache, expectation, precision=self.precision)
         return features, Past(past.cache, expecting)
 
     def _check_actions(self, actions: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .dynamics.samplers import in_threads
+from .dynamics.threads import in_threads
 
 CODES, OUTCOMES = 0, 1  # a stream each: who asks for outcomes sees the same frames as who does not
 
@@ -19,6 +19,7 @@ class Streams:
     def __init__(self) -> None:
         self._batch = (torch.Generator(), torch.Generator())
         self._rows: list[tuple[torch.Generator, torch.Generator]] | None = None
+        self._memory: dict[int, Tensor] = {}  # stream -> what its last numbers are in
 
     def seed(self, seed: int) -> None:
         """Draw what follows for the batch as a whole, from here."""
@@ -44,7 +45,9 @@ class Streams:
         stream: int,
         rows: np.ndarray | None = None,
     ) -> Tensor:
-        """Return random numbers (batch ...) of `distribution(shape, generator=...)`.
+        """Return random numbers (batch ...) of `distribution(shape, generator=...)`, to be used before the next draw.
+
+        Rows that were given seeds are drawn into the memory of the last draw: those of 16 games take 32 MiB.
 
         Args:
             stream: CODES or OUTCOMES.
@@ -57,12 +60,19 @@ class Streams:
             return distribution((batch, *shape), generator=self._batch[stream])
         if len(self._rows) != batch:
             raise ValueError(f"{len(self._rows)} rows have seeds, the batch has {batch}")
-        numbers, generators = torch.zeros(batch, *shape), self._rows
+        numbers, generators = self._room((batch, *shape), stream), self._rows
 
         def fill(some: slice) -> None:
             for row in range(some.start, some.stop):
-                if rows is None or rows[row]:
-                    numbers[row] = distribution(shape, generator=generators[row][stream])
+                drawn = rows is None or rows[row]
+                numbers[row] = distribution(shape, generator=generators[row][stream]) if drawn else 0
 
         in_threads(fill, batch)
         return numbers
+
+    def _room(self, shape: tuple[int, ...], stream: int) -> Tensor:
+        found = self._memory.get(stream)
+        if found is None or found.shape != shape:
+            with torch.inference_mode(False):  # or it could be written to in that mode alone
+                found = self._memory[stream] = torch.empty(shape)
+        return found

@@ -80,6 +80,24 @@ def test_imagine_explains_where_the_time_goes(tmp_path: Path, capsys: pytest.Cap
     assert all(name.replace("_", " ") in out for name in figures)
 
 
+def test_imagine_counts_games_in_codes(tmp_path: Path) -> None:
+    """Beside the video, every number of games asked for is imagined in codes, one as well."""
+    where = ["--checkpoint", str(save_simulator(tmp_path / "m")), "--from", str(record_toy(tmp_path / "d"))]
+    words = ["--steps", "4", "--repeats", "1", "--batch", "1,3", "--starts", "0", "--json", "f"]
+    assert main(["benchmark", "imagine", *where, *words, "--observation", "codes"]) == 0
+    parts = json.loads(Path("f").read_text())["parts"]
+    assert list(parts) == ["batch 1", "batch 1 in codes", "batch 3 in codes"]
+    assert min(part["frames_per_second"] for part in parts.values()) > 0
+
+
+@pytest.mark.slow
+def test_imagine_knows_the_gallery() -> None:
+    """A name of the gallery is a checkpoint, and its own episodes are where the context comes from."""
+    words = ["--checkpoint", "basic", "--steps", "4", "--repeats", "1", "--batch", "1", "--starts", "0", "--json", "f"]
+    assert main(["benchmark", "imagine", *words]) == 0
+    assert json.loads(Path("f").read_text())["figures"]["settings"]["checkpoint"].endswith("basic")
+
+
 @pytest.mark.slow
 def test_imagine_times_a_fresh_process(tmp_path: Path) -> None:
     """Help is there before the first finished video, and that before the command ends."""
@@ -137,7 +155,7 @@ def test_train_counts_what_is_trained() -> None:
         (["load", "--data", "d", "--repeats", "0"], 2, "--repeats must be at least 1"),
         (["imagine", "--steps", "3"], 1, "--steps must be at least 4"),
         (["imagine", "--batch", "1,0"], 2, "argument --batch"),
-        (["imagine", "--checkpoint", "nowhere"], 1, "no dynamics checkpoint at nowhere"),
+        (["imagine", "--checkpoint", "nowhere"], 1, "no checkpoint at nowhere"),
         (["train", "--steps", "0"], 1, "--steps must be at least 1"),
         (["train", "--set", "widht=3"], 2, "no setting named 'widht'"),
     ],

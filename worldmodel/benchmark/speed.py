@@ -17,7 +17,7 @@ from ..dynamics.features import Features
 from ..dynamics.samplers import NumpySampler
 from ..imagination.sources import Context
 from ..learned_map.map import LearnedMap
-from ..runtime import autocast, use_bfloat16
+from ..runtime import autocast, choose_threads, use_bfloat16
 from ..simulator import Simulator
 from ..video.figure import Video, draw_grid_video
 from ..video.mp4 import VideoWriter
@@ -78,17 +78,21 @@ class Clock:
 def imagine_codes(simulator: Simulator, context: Context, *, batch: int, steps: int) -> float:
     """Imagine `steps` frames of `batch` games in codes alone, as agents are trained; return the seconds it took.
 
-    Each game has random numbers of its own.
+    Each game has random numbers of its own. The number of threads is the one with which so many games are quickest.
     """
+    threads = torch.get_num_threads()
     actions = np.random.default_rng(0).integers(len(simulator.action_names), size=(WARM_UP_STEPS + steps, batch))
     simulator.seed_rows(dict(enumerate(range(batch))), batch=batch)
     simulator.reset(np.stack([context.frames] * batch), np.stack([context.actions] * batch))
     for row in actions[:WARM_UP_STEPS]:
         simulator.step(row)
+    choose_threads(lambda: simulator.step(actions[0]))
     began = now(simulator.dynamics.device)
     for row in actions[WARM_UP_STEPS:]:
         simulator.step(row)
-    return now(simulator.dynamics.device) - began
+    seconds = now(simulator.dynamics.device) - began
+    torch.set_num_threads(threads)
+    return seconds
 
 
 def imagine_steps(simulator: Simulator, context: Context, *, batch: int, steps: int) -> tuple[Clock, np.ndarray]:

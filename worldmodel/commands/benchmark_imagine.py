@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .benchmark import Measurement
+from .imagine import own_episodes
 
 if TYPE_CHECKING:
     from ..benchmark.speed import Clock
@@ -24,12 +25,14 @@ POLL_SECONDS = 0.005
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the mode's own arguments."""
-    parser.add_argument("--checkpoint", metavar="DIR", help="a dynamics checkpoint; without it the one of the package")
+    parser.add_argument(
+        "--checkpoint", metavar="WHAT", help="a dynamics checkpoint, or a name of the gallery; without it the maze"
+    )
     parser.add_argument("--from", dest="source", metavar="WHAT", help="where the context comes from, as in imagine")
     parser.add_argument("--engine", default="auto", help="what draws the codes: auto, numpy or torch")
     parser.add_argument("--steps", type=int, default=40, metavar="N", help="frames of a run")
     parser.add_argument(
-        "--batch", type=_counts, default=[1, 4], metavar="N,N", help="videos at once, beside a single one"
+        "--batch", type=_counts, default=[1, 4], metavar="N,N", help="videos or games at once, beside one video"
     )
     parser.add_argument(
         "--observation",
@@ -61,13 +64,14 @@ def measure(args: argparse.Namespace) -> Measurement:
 
     from ..benchmark import speed
     from ..benchmark.roofline import Ceilings
+    from ..checkpoints import gallery
     from ..imagination.sources import Source, load_context
-    from ..imagination.videos import DEFAULT_SOURCE
     from ..runtime import choose_threads
-    from ..simulator import PRETRAINED, Simulator
+    from ..simulator import Simulator
 
-    simulator = Simulator.from_pretrained(args.checkpoint or PRETRAINED, engine=args.engine)
-    source = Source.parse(args.source or DEFAULT_SOURCE)
+    checkpoint = gallery.resolve(args.checkpoint or gallery.DEFAULT)
+    simulator = Simulator.from_pretrained(checkpoint, engine=args.engine)
+    source = Source.parse(args.source or own_episodes(args.checkpoint))
     context = load_context(source, simulator, num_frames=simulator.window, horizon=0, seed=0)
     choose_threads(simulator.warm_up)
     speeds, clocks, video = _runs(simulator, context, args)
@@ -76,7 +80,7 @@ def measure(args: argparse.Namespace) -> Measurement:
     ceilings = Ceilings.measure(simulator.dynamics.device)
     seconds = {part: milliseconds[part] / 1e3 for part in speed.PARTS}
     settings = {
-        "checkpoint": str(args.checkpoint or PRETRAINED),
+        "checkpoint": str(checkpoint),
         "device": str(simulator.dynamics.device),
         "dtype": {part: str(dtype).removeprefix("torch.") for part, dtype in speed.compute_dtypes(simulator).items()},
         "threads": torch.get_num_threads(),
@@ -111,26 +115,29 @@ def _runs(
     """Return frames/s of every run of every batch, the clocks of the single video's, and its video's ms a frame."""
     from ..benchmark.speed import imagine_codes, imagine_steps, video_seconds
     from ..environment.imagined_games import batch_engine
+    from ..runtime import keep_freed_memory
     from ..simulator import Simulator
 
     games = None
     if args.observation == "codes":
+        keep_freed_memory()  # as games for agents do
         engine = batch_engine() if args.engine == "auto" else args.engine
         games = Simulator(simulator.tokenizer, simulator.dynamics, engine=engine)
     speeds: dict[str, list[float]] = {}
     clocks: list[Clock] = []
     video: list[float] = []
     for _ in range(args.repeats):
-        for batch in dict.fromkeys([1, *args.batch]):
-            if games is not None and batch > 1:
+        clock, frames = imagine_steps(simulator, context, batch=1, steps=args.steps)
+        speeds.setdefault("batch 1", []).append(args.steps / sum(clock.parts().values()))
+        clocks.append(clock)
+        video.append(video_seconds(frames, frames_per_second=simulator.frames_per_second))
+        for batch in dict.fromkeys(args.batch):
+            if games is not None:
                 seconds = imagine_codes(games, context, batch=batch, steps=args.steps)
                 speeds.setdefault(f"batch {batch} in codes", []).append(batch * args.steps / seconds)
-                continue
-            clock, frames = imagine_steps(simulator, context, batch=batch, steps=args.steps)
-            speeds.setdefault(f"batch {batch}", []).append(batch * args.steps / sum(clock.parts().values()))
-            if batch == 1:
-                clocks.append(clock)
-                video.append(video_seconds(frames, frames_per_second=simulator.frames_per_second))
+            elif batch > 1:
+                clock, _ = imagine_steps(simulator, context, batch=batch, steps=args.steps)
+                speeds.setdefault(f"batch {batch}", []).append(batch * args.steps / sum(clock.parts().values()))
     return speeds, clocks, 1e3 * statistics.median(video) / args.steps
 
 

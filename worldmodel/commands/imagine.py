@@ -71,7 +71,7 @@ def main(args: argparse.Namespace) -> None:
         checkpoint, use_map=not args.no_map, temperature=config.temperature, top_k=config.top_k
     )
     _check_actions(args, simulator)
-    source = args.source or _own_episodes(args.checkpoint)
+    source = args.source or own_episodes(args.checkpoint)
     warn(Source.parse(source).other_game(simulator))
     choose_threads(simulator.warm_up)
     with locked(args.out), _Progress() as progress:
@@ -94,7 +94,7 @@ def main(args: argparse.Namespace) -> None:
     print(f"{count} frames imagined, {written.frames_per_second:.1f} frames/s ({real_time})")
 
 
-def _own_episodes(checkpoint: str | None) -> str:
+def own_episodes(checkpoint: str | None) -> str:
     """Return where the context comes from by default: the episodes of a checkpoint of the gallery, else the maze's."""
     from ..checkpoints import gallery
     from ..imagination.videos import DEFAULT_SOURCE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -59,6 +61,31 @@ class ContextCache:
                 for entry in self._entries
             ]
         self.last, self.actions = pick(self.last), pick(self.actions)
+
+    def part(self, rows: slice) -> ContextCache:
+        """Return a cache of some rows, in this one's memory, to take in one frame; then `join` the parts."""
+        part = ContextCache(len(self._entries), self.window)
+        part.count = self.count
+        part.begun = None if self.begun is None else self.begun[rows]
+        if self.actions is not None and self.last is not None:
+            batch = len(self.actions)
+            part.last, part.actions = self.last[rows], self.actions[rows]
+            for layer, entry in enumerate(self._entries):
+                if entry is not None:
+                    keys, values = (each.unflatten(0, (batch, -1))[rows].flatten(0, 1) for each in entry)
+                    part._entries[layer] = (keys, values)
+        return part
+
+    def join(self, parts: Sequence[ContextCache]) -> None:
+        """Go on after the frame that parts of all rows, in their order, have taken in."""
+        for layer, entry in enumerate(self._entries):
+            if entry is None:  # the first frame
+                theirs = [part._entries[layer] for part in parts]
+                keys, values = zip(*(each for each in theirs if each is not None), strict=True)
+                self._entries[layer] = (torch.cat(keys), torch.cat(values))
+        self.last = torch.cat([part.last for part in parts if part.last is not None])
+        self.actions = torch.cat([part.actions for part in parts if part.actions is not None])
+        self.count = parts[0].count
 
     def put(self, rows: Tensor, other: ContextCache, *, batch: int) -> None:
         """Let some of `batch` rows (m) go on from the past of `other`, which has m rows; the others keep theirs."""

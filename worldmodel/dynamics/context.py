@@ -14,6 +14,7 @@ from ..config import DynamicsConfig
 from ..types import NO_ACTION
 from .cache import ContextCache
 from .expectation import Expectation
+from .frozen_context import FrozenContextBlock
 from .layers import (
     MLP,
     ActionAttentionBias,
@@ -73,13 +74,13 @@ class ContextBlock(nn.Module):
             # In single precision: a CPU is quicker at these sums than in half, and they are too small for a product.
             q, (k, v) = q.float(), cache.extend(layer, k.float(), v.float())
             ages = cache.ages(x.device).unsqueeze(-2)
-        bias = self._bias(ages).to(q.dtype)
+        bias = self.bias_of_ages(ages).to(q.dtype)
         if len(bias) > 1:  # rows of different ages
             bias = bias.repeat_interleave(x.shape[2], dim=0)
         attended = self.temporal.merge(attend(q, k, v, bias).to(x.dtype))
         return rearrange(attended, "(b n) t d -> b t n d", b=b)
 
-    def _bias(self, ages: Tensor) -> Tensor:
+    def bias_of_ages(self, ages: Tensor) -> Tensor:
         """What is added to scores of keys so many frames old (queries keys): less for older ones.
 
         Each head has its own fixed slope (ALiBi, Press et al. 2022), and nothing past the window is attended to.
@@ -162,6 +163,11 @@ class ContextTransformer(nn.Module):
         for block in self.blocks:
             if isinstance(block.action_bias, ActionAttentionBias):
                 block.action_bias = FrozenActionAttentionBias(block.action_bias, dtype)
+        if self.rotary.device.type == "cpu":
+            self.blocks = nn.ModuleList(
+                FrozenContextBlock(block, self.rotary, dtype)  # type: ignore[arg-type]
+                for block in self.blocks
+            )
 
     def _lags(self, actions: Tensor, cache: ContextCache | None) -> Tensor:
         """Return each frame's action after those before it, (b t lags+1): how fast a turn is depends on them."""

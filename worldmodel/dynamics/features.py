@@ -42,6 +42,16 @@ class Features:
         return self.map(lambda part: part.flatten(0, 1))
 
     @classmethod
+    def cat(cls, parts: Sequence[Features]) -> Features:
+        """Return features of several batches, one after the other along the first axis."""
+        expectations = [each.expectation for each in parts if each.expectation is not None]
+        return cls(
+            torch.cat([each.context for each in parts]),
+            torch.cat([each.flow for each in parts]),
+            Expectation(*(torch.cat(each) for each in zip(*expectations, strict=True))) if expectations else None,
+        )
+
+    @classmethod
     def stack(cls, frames: Sequence[Features]) -> Features:
         """Return t features of one frame each (b) as those of (b t)."""
         expectations = [each.expectation for each in frames if each.expectation is not None]

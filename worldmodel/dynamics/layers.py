@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 BIAS_SCALE = 8.0  # raises the rate at which the table learns: it has to become differences of several units
 
+LARGEST_EXPONENT = 80.0  # scores up to this need no shift before an exponential, in single precision or bfloat16
+
 
 def rotary_table(grid: int, head_dim: int) -> Tensor:
     """Return cosines and sines for the positions of a grid: (2 n head_dim).

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from .decoder import ChainHead, CodeDecoder, DecoderBlock
 from .features import Features
+from .layers import LARGEST_EXPONENT
 from .sampling import Array, sample_in_numpy
 
 EPSILON = float(np.finfo(np.float32).eps)  # of torch's rms_norm in single precision
@@ -36,7 +37,7 @@ class NumpyDecoder:
         place[-1] = len(order.sequence)
         self.neighbours = place[order.neighbours[order.sequence]]
         self.code_vectors = _array(code_vectors)
-        self.inputs = np.concatenate([_transposed(decoder.features.weight), _transposed(decoder.from_flow.weight)])
+        self.inputs = _matrix(torch.cat([decoder.features.weight, decoder.from_flow.weight], dim=1), bfloat16)
         self.bias = _array(decoder.features.bias)
         self.codes = _matrix(decoder.codes.weight, bfloat16)
         rotary = _array(decoder.rotary)[:, order.sequence]
@@ -84,7 +85,7 @@ class NumpyDecoder:
             drawn, vectors = self._chain(
                 _normalised(x),
                 flow_hidden[:, here],
-                gumbel[:, positions] * np.float32(temperature),
+                gumbel[:, positions] if temperature == 1 else gumbel[:, positions] * np.float32(temperature),
                 constant,
                 top_k,
                 None if nats is None else nats.numpy(),
@@ -134,6 +135,7 @@ class _Block:
         gains = np.stack([np.broadcast_to(gain, (self.heads, self.head_dim)), np.ones((self.heads, self.head_dim))])
         # Queries and keys turn in one go: (n 2 heads c), the gain and the sign of the turned half included.
         signs = np.repeat([-1, 1], self.head_dim // 2)
+        self.needs_shift = float(np.abs(_array(attention.gain)).max()) * self.head_dim**0.5 > LARGEST_EXPONENT
         self.cos = (rotary[0][:, None, None] * gains).astype(np.float32)
         self.sin = (rotary[1][:, None, None] * signs * gains).astype(np.float32)
 
@@ -156,7 +158,8 @@ class _Block:
         keys[..., start:end] = qk[:, :, 1].transpose(0, 2, 3, 1)
         values[:, :, start:end] = qkv[:, :, 2].transpose(0, 2, 1, 3)
         weights = qk[:, :, 0].transpose(0, 2, 1, 3) @ keys[..., :end]
-        weights -= weights.max(-1, keepdims=True)
+        if self.needs_shift:
+            weights -= weights.max(-1, keepdims=True)
         np.exp(weights, out=weights)
         attended = weights @ values[:, :, :end]
         attended /= weights.sum(-1, keepdims=True)
@@ -174,7 +177,7 @@ class _Head:
         self.links, self.dim = head.links, head.dim
         self.state = _matrix(head.state.weight, bfloat16)
         self.bias_of_state = _array(head.state.bias)
-        self.from_flow = _transposed(head.from_flow.weight)
+        self.from_flow = _matrix(head.from_flow.weight, bfloat16)
         self.known = [_transposed(link.get_parameter("weight")) for link in head.known]
         self.table = _matrix(head.table, bfloat16)
         self.bias = _array(head.bias)

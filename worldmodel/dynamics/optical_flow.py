@@ -71,8 +71,11 @@ class OpticalFlow(nn.Module):
         with single_precision(history.device):  # fractions of a pixel are lost in half precision
             embedded = [actions[history[:, lag]] for lag, actions in enumerate(self.actions)]
             hidden = F.pad(ACTION_DIM**-0.5 * F.relu(torch.stack(embedded).sum(0)), (0, 1), value=1.0)
-            polynomials = rearrange(hidden @ self.camera, "m (xy p) -> m xy p", xy=2) @ self.polynomial
-        return FLOW_SCALE * polynomials.unflatten(-1, (self.size, self.size))
+            # A product rounds by its number of rows and by where they lie. Imagined frames have one each, of their own
+            # memory: no game depends on those beside it.
+            parts = [hidden] if torch.is_grad_enabled() else [row.clone() for row in hidden.split(1)]
+            moved = [rearrange(part @ self.camera, "m (xy p) -> m xy p", xy=2) @ self.polynomial for part in parts]
+        return FLOW_SCALE * torch.cat(moved).unflatten(-1, (self.size, self.size))
 
     def warp(self, image: Tensor, displacement: Tensor) -> Tensor:
         """Return what each code and its ring will look like, and which of it was in view: (m h w pixels*4)."""

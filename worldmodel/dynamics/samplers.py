@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,11 +12,9 @@ from ..types import FrameCodes
 from .features import Features
 from .model import Dynamics
 from .numpy_decoder import NumpyDecoder
-
-T = TypeVar("T")
+from .threads import in_threads
 
 ENGINES = ("auto", "torch", "numpy", "numpy-bfloat16")
-ROWS_OF_A_THREAD = 4  # games; fewer are not worth a thread of their own
 
 
 @runtime_checkable
@@ -91,23 +86,6 @@ class NumpySampler:
             return self.decoder.sample(features[rows], noise[rows], some, nats=score, **settings)
 
         return self.dynamics.from_patches(torch.cat(in_threads(draw, len(noise))))
-
-
-def in_threads(work: Callable[[slice], T], rows: int) -> list[T]:
-    """Return the results of `work` on slices of so many rows, in their order, computed in torch's number of threads."""
-    number = min(torch.get_num_threads(), max(1, rows // ROWS_OF_A_THREAD))
-    bounds = [rows * i // number for i in range(number + 1)]
-    slices = [slice(start, end) for start, end in itertools.pairwise(bounds)]
-    if number == 1:
-        return [work(slices[0])]
-    inference = torch.is_inference_mode_enabled()  # each thread has a mode of its own
-
-    def run(rows: slice) -> T:
-        with torch.inference_mode(inference), torch.no_grad():
-            return work(rows)
-
-    with ThreadPoolExecutor(number) as pool:
-        return list(pool.map(run, slices))
 
 
 def make_sampler(dynamics: Dynamics, engine: str = "auto", *, precision: str = "auto") -> Sampler:

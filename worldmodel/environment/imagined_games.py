@@ -15,7 +15,7 @@ from torch import Tensor
 from ..imagination.sources import check_actions, check_fit, translate
 from ..imagination.videos import EPISODES
 from ..rollouts import EpisodeDataset
-from ..runtime import bfloat16_is_fast, default_device
+from ..runtime import bfloat16_is_fast, default_device, keep_freed_memory
 from ..simulator import ImaginedStep, Simulator
 from .observation import Observer
 
@@ -144,6 +144,7 @@ class ImaginedGames:
             raise ValueError("this checkpoint has no reward and end heads: train its dynamics with this version")
         if num < 1:
             raise ValueError(f"there must be at least 1 game, got {num}")
+        keep_freed_memory()  # a step of many games takes megabytes a hundred times
         self.simulator, self.contexts, self.settings, self.num = simulator, contexts, settings, num
         self.observer = Observer(simulator.tokenizer, settings.observation)
         self.observation_space = self.observer.space
