@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 from .cli import USAGE_ERROR, run, suggest
+from .libraries import prepare_libraries
 
 # Command -> (module, one line of help). The module is imported only when its command is called.
 COMMANDS = {
@@ -36,12 +36,7 @@ COMMANDS = {
 def call(name: str, argv: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     """Run the command `name` on `argv` (default: the process's own arguments) and return its exit code."""
     prog = prog or name
-    # Before NumPy is loaded: for products of a dozen rows a second thread of its own is in the way.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Before torch is loaded: its threads sleep while they wait, and large tensors lie in huge pages, without which a
-    # fifth of training goes into page faults.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    prepare_libraries()
 
     def command() -> int | None:
         module = importlib.import_module(f".{COMMANDS[name][0]}", __name__)
