@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worldmodel.action_script import NO_ACTION, file_names, parse
+from worldmodel.action_script import NO_ACTION, example, file_names, parse
 
 NAMES = ("noop", "forward", "left", "right", "forward+left", "forward+right", "strafe_left", "strafe_right")
 
@@ -44,6 +44,22 @@ def test_example_of_the_help_page() -> None:
     indices = script.expand(10)
     assert indices.dtype == np.int64
     assert indices.tolist() == [1, 1, 1, 1, 1, 5, 5, 5, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("names", "script"),
+    [
+        (NAMES, "forward,right"),
+        (("noop", "fire", "right", "left"), "left,right"),
+        (("noop", "fire", "jump", "duck"), "fire,jump"),
+        (("noop", "fire"), "fire"),
+        (("noop",), "none"),
+    ],
+)
+def test_every_game_has_an_example(names: tuple[str, ...], script: str) -> None:
+    """What is shown without --action can be parsed, and does something where the game has an action that does."""
+    assert example(names) == script
+    assert parse(script, names)
 
 
 def test_none_is_a_video_without_actions() -> None:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .action_names import IDLE, opposites
+
 NONE = "none"
 NO_ACTION = -1  # the index that stands for "unknown", as in types.py, which imports torch
 MAX_NAME_LENGTH = 80
@@ -82,6 +84,17 @@ def parse(text: str, action_names: Sequence[str]) -> tuple[Script, ...]:
         scripts.append(_script(text, part, start, action_names))
         start += len(part) + 1
     return tuple(scripts)
+
+
+def example(action_names: Sequence[str]) -> str:
+    """Return a script of two videos, or of as many as a model has actions for, that shows what its actions do.
+
+    `forward,right` where there are these, else two that undo each other, else the first two that do something.
+    """
+    if {"forward", "right"} <= set(action_names):
+        return "forward,right"
+    pairs = [f"{action_names[one]},{action_names[other]}" for one, other in opposites(action_names)]
+    return pairs[0] if pairs else ",".join([name for name in action_names if name not in IDLE][:2]) or NONE
 
 
 def _script(text: str, part: str, start: int, action_names: Sequence[str]) -> Script:

@@ -52,6 +52,13 @@ def test_writes_and_says_where(world: Path, tmp_path: Path, capsys: pytest.Captu
             assert sum(1 for _ in container.decode(video=0)) == 16
 
 
+def test_a_game_without_forward_is_imagined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --action two actions of the game's own are shown."""
+    assert main(["imagine", "--checkpoint", "pong", "--steps", "1", "--out", str(tmp_path / "o")]) == 0
+    names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
+    assert names[:2] == ["left.mp4", "right.mp4"]
+
+
 def test_another_game_is_said(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Frames of another game than the checkpoint's are imagined on, and one line on stderr says so."""
     save_simulator(tmp_path / "pong", env="ALE/Pong-v5")

@@ -167,12 +167,15 @@ def _start(words: list[str], out: Path) -> tuple[float, float]:
     command = [sys.executable, "-m", "worldmodel", "imagine", *words]
     first = None
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None:
-        if first is None and any(not path.name.endswith(".partial.mp4") for path in out.glob("*.mp4")):
-            first = time.perf_counter() - began
-        time.sleep(POLL_SECONDS)
-    whole = time.perf_counter() - began
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+        while process.poll() is None:
+            if first is None and any(not path.name.endswith(".partial.mp4") for path in out.glob("*.mp4")):
+                first = time.perf_counter() - began
+            time.sleep(POLL_SECONDS)
+        whole = time.perf_counter() - began
+        said.seek(0)
+        last = said.read().strip().rpartition("\n")[2]
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed with code {process.returncode}")
+        raise RuntimeError(f"{' '.join(command)} ended with code {process.returncode}: {last}")
     return first or whole, whole

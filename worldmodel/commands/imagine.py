@@ -34,7 +34,8 @@ def parser(prog: str) -> argparse.ArgumentParser:
     )
     p.add_argument("--context", type=int, default=6, metavar="N", help="real frames to start from")
     p.add_argument("--steps", type=int, default=10, metavar="N", help="frames to imagine")
-    p.add_argument("--action", default="forward,right", metavar="SCRIPT", help="what to press, see below")
+    p.add_argument("--action", metavar="SCRIPT", help="what to press, see below; without it forward,right, or two "
+                   "actions of a game that has not these")  # fmt: skip
     p.add_argument("--from", dest="source", metavar="WHAT", help="where the context comes from, see below; "
                    "without it a held-out episode that comes with the package")  # fmt: skip
     p.add_argument("--checkpoint", metavar="NAME|DIR", help="a dynamics checkpoint, or the name of one that "
@@ -59,6 +60,7 @@ def main(args: argparse.Namespace) -> None:
     from ..config import ImagineConfig
 
     config = override(ImagineConfig(seed=args.seed), args.set)
+    from ..action_script import example
     from ..checkpoints import gallery
     from ..imagination.sources import Source
     from ..imagination.videos import imagine_videos
@@ -70,14 +72,15 @@ def main(args: argparse.Namespace) -> None:
     simulator = Simulator.from_pretrained(
         checkpoint, use_map=not args.no_map, temperature=config.temperature, top_k=config.top_k
     )
-    _check_actions(args, simulator)
+    script = example(simulator.action_names) if args.action is None else args.action
+    _check_actions(args, script, simulator)
     source = args.source or own_episodes(args.checkpoint)
     warn(Source.parse(source).other_game(simulator))
     choose_threads(simulator.warm_up)
     with locked(args.out), _Progress() as progress:
         written = imagine_videos(
             simulator,
-            args.action,
+            script,
             source=source,
             num_context=args.context,
             num_steps=args.steps,
@@ -112,19 +115,19 @@ def _check_numbers(args: argparse.Namespace) -> None:
         raise UsageError(f"--steps must be at most {MAX_STEPS}, got {args.steps}")
 
 
-def _check_actions(args: argparse.Namespace, simulator: Simulator) -> None:
+def _check_actions(args: argparse.Namespace, script: str, simulator: Simulator) -> None:
     """Say what is wrong with the command line as far as it depends on the model."""
     from ..action_script import parse
 
     if args.context > simulator.window:
         raise UsageError(f"--context must be at most {simulator.window}, the model's window, got {args.context}")
     try:
-        scripts = parse(args.action, simulator.action_names)
-        for script in scripts:
-            script.expand(args.steps)
+        scripts = parse(script, simulator.action_names)
+        for each in scripts:
+            each.expand(args.steps)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    if args.truth and any(script.is_none for script in scripts):
+    if args.truth and any(each.is_none for each in scripts):
         raise UsageError("--truth needs actions: the real game has no future without any ('none')")
 
 
