@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -87,6 +87,17 @@ def choose_threads(work: Callable[[], object], *, rounds: int = 3) -> int:
             best, best_seconds = count, seconds
     torch.set_num_threads(best)
     return best
+
+
+@contextlib.contextmanager
+def limited_threads(number: int | None) -> Iterator[None]:
+    """Let torch use at most `number` threads within; None changes nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if number is None else min(before, number))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _cores() -> set[int]:

@@ -287,6 +287,28 @@ def test_threads_change_no_code(monkeypatch: pytest.MonkeyPatch, simulator: Simu
     assert play_all(vector(simulator, 9), 6, seed=1) == alone
 
 
+@pytest.mark.parametrize(("num", "threads"), [(1, 1), (8, 2)])
+def test_few_games_are_not_shared_among_threads(
+    monkeypatch: pytest.MonkeyPatch, simulator: Simulator, num: int, threads: int
+) -> None:
+    """Two threads are slower than one for a few games; the process's own number stays what it was."""
+    before = torch.get_num_threads()
+    env, seen = vector(simulator, num), []
+    imagine = env.games.simulator.step_outcome
+    monkeypatch.setattr(
+        env.games.simulator,
+        "step_outcome",
+        lambda *args, **settings: (seen.append(torch.get_num_threads()), imagine(*args, **settings))[1],
+    )
+    torch.set_num_threads(2)
+    try:
+        env.reset(seed=0)
+        env.step(np.zeros(num, dtype=np.int64))
+        assert (seen, torch.get_num_threads()) == ([threads], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_copy_depends_on_its_seed_alone_in_bfloat16(simulator: Simulator) -> None:
     """Products in bfloat16 round a game's numbers, but not by how many games there are."""
     engine = Simulator(simulator.tokenizer, simulator.dynamics, precision="float32", engine="numpy-bfloat16")

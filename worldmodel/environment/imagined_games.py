@@ -15,11 +15,12 @@ from torch import Tensor
 from ..imagination.sources import check_actions, check_fit, translate
 from ..imagination.videos import EPISODES
 from ..rollouts import EpisodeDataset
-from ..runtime import bfloat16_is_fast, default_device, keep_freed_memory
+from ..runtime import bfloat16_is_fast, default_device, keep_freed_memory, limited_threads
 from ..simulator import ImaginedStep, Simulator
 from .observation import Observer
 
 MAX_CONTEXTS = 512  # whose codes are kept
+GAMES_FOR_THREADS = 8  # fewer are quicker in one thread: their products are too small to be shared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +236,8 @@ class ImaginedGames:
             nothing = np.zeros(self.num, dtype=np.bool_)
             return Transition(np.zeros(self.num), nothing, nothing.copy())
         chosen = np.where(active, actions, 0).astype(np.int64)
-        step = self.simulator.step_outcome(chosen, rows=active, threshold=self.settings.threshold)
+        with limited_threads(1 if self.num < GAMES_FOR_THREADS else None):
+            step = self.simulator.step_outcome(chosen, rows=active, threshold=self.settings.threshold)
         self._codes, self._last = step.codes, step
         self._steps += active
         terminated = step.terminated.cpu().numpy() & active
