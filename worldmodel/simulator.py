@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checkpoints import gallery
 from .checkpoints.checkpoint import has_part, read_index
 from .dynamics.expectation import Expectation, ExpectationModel
 from .dynamics.features import Features
@@ -355,21 +356,25 @@ class Simulator:
     ) -> Simulator:
         """Load a dynamics checkpoint with its tokenizer and, where it has one, its learned map.
 
-        By default it is the checkpoint that ships with the package.
+        Args:
+            directory: the checkpoint's, or a name of the gallery (`worldmodel gallery`); by default the maze's.
+            use_map: imagine with the learned map, where there is one.
+            temperature, top_k: of sampling; 0 takes the likeliest codes, or all of them.
 
         Raises:
             ValueError: if one of them is missing or damaged, or they do not belong together.
         """
+        directory = gallery.resolve(directory)
         device = default_device()
         dynamics = Dynamics.from_pretrained(directory).to(device)
-        tokenizer = Tokenizer.from_pretrained(Path(directory) / "tokenizer").to(device)
+        tokenizer = Tokenizer.from_pretrained(directory / "tokenizer").to(device)
         index = read_index(directory, kind="dynamics")
         if tokenizer.fingerprint() != index["config"].get("tokenizer"):
             raise ValueError(f"{directory}: its tokenizer is not the one the dynamics was trained with; put that back")
         learned_map = None
         if has_part(directory, LEARNED_MAP):
-            learned_map = LearnedMap.from_pretrained(Path(directory) / LEARNED_MAP).to(device)
-            known = read_index(Path(directory) / LEARNED_MAP, kind=LEARNED_MAP)["config"]
+            learned_map = LearnedMap.from_pretrained(directory / LEARNED_MAP).to(device)
+            known = read_index(directory / LEARNED_MAP, kind=LEARNED_MAP)["config"]
             if known.get("tokenizer") != tokenizer.fingerprint():
                 raise ValueError(f"{directory}: its learned map was trained with another tokenizer; put its own back")
         return cls(

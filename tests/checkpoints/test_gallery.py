@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.worlds import record_toy, save_simulator
 from worldmodel.checkpoints import gallery
-from worldmodel.simulator import PRETRAINED
+from worldmodel.commands import main
+from worldmodel.environment.imagined_env import ImaginedEnv
+from worldmodel.simulator import PRETRAINED, Simulator
 
 
 def test_maze_is_the_default() -> None:
@@ -34,6 +37,8 @@ def test_every_folder_with_a_dynamics_is_in_it(tmp_path: Path, monkeypatch: pyte
     assert gallery.path("breakout") == tmp_path / "breakout" / "dynamics"
     assert gallery.episodes("pong") == tmp_path / "pong" / "episodes"
     assert gallery.episodes("breakout") is None
+    assert gallery.own_episodes("pong") == gallery.own_episodes(tmp_path / "pong") == tmp_path / "pong" / "episodes"
+    assert gallery.own_episodes("breakout") == gallery.own_episodes(tmp_path) == tmp_path / "episodes"
     assert gallery.describe("pong").startswith("toy, ")
     assert gallery.describe("breakout").startswith("no episodes, ")
 
@@ -44,6 +49,22 @@ def test_a_directory_or_a_name(tmp_path: Path) -> None:
     assert gallery.resolve("maze") == PRETRAINED
     with pytest.raises(ValueError, match="did you mean 'maze'"):
         gallery.resolve("maz")
+
+
+def test_names_are_checkpoints_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name is enough to load a simulator, to be an environment with contexts of its own, and for the commands."""
+    simulator = Simulator.from_pretrained("basic")
+    with closing(ImaginedEnv("basic", observation="frames")) as env:
+        frame, _ = env.reset(seed=0)
+        assert env.action_space.n == len(simulator.action_names) == 4  # type: ignore[attr-defined]
+        assert frame.shape == (64, 64, 3)
+    assert main(["inspect", "basic"]) == 0
+    assert "dynamics checkpoint" in capsys.readouterr().out
+    assert main(["convert", "basic", str(tmp_path / "copy")]) == 0
+    assert (tmp_path / "copy" / "config.json").exists()
+    words = ["train-agent", "--checkpoint", "basick", "--data", str(tmp_path), "--out", str(tmp_path / "a")]
+    assert main(words) == 1
+    assert "did you mean 'basic'" in capsys.readouterr().err
 
 
 def test_a_folder_called_as_a_game_is_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,24 @@ def episodes(name: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def resolve(text: str) -> Path:
-    """Return the checkpoint directory that a command line names: a directory, or a name of the gallery.
+def own_episodes(checkpoint: str | os.PathLike[str]) -> Path:
+    """Return the held-out episodes of a checkpoint of the gallery, by its name or directory; for any other the maze's.
+
+    Raises:
+        ValueError: as `resolve`.
+    """
+    place = resolve(checkpoint).resolve()
+    name = next((name for name in names() if path(name).resolve() == place), DEFAULT)
+    return episodes(name) or FOLDER / "episodes"
+
+
+def resolve(checkpoint: str | os.PathLike[str]) -> Path:
+    """Return the checkpoint directory that a user names: a directory, or a name of the gallery.
 
     Raises:
         ValueError: if it is neither.
     """
-    place = Path(text)
+    place, text = Path(checkpoint), os.fspath(checkpoint)
     is_name = text in names() and not (place / "config.json").exists()  # a folder may be called as a game is
     return place if place.is_dir() and not is_name else path(text)
 

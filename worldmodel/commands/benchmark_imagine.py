@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .benchmark import Measurement
-from .imagine import own_episodes
+from .imagine import own_source
 
 if TYPE_CHECKING:
     from ..benchmark.speed import Clock
@@ -71,7 +71,7 @@ def measure(args: argparse.Namespace) -> Measurement:
 
     checkpoint = gallery.resolve(args.checkpoint or gallery.DEFAULT)
     simulator = Simulator.from_pretrained(checkpoint, engine=args.engine)
-    source = Source.parse(args.source or own_episodes(args.checkpoint))
+    source = Source.parse(args.source or own_source(args.checkpoint))
     context = load_context(source, simulator, num_frames=simulator.window, horizon=0, seed=0)
     choose_threads(simulator.warm_up)
     speeds, clocks, video = _runs(simulator, context, args)

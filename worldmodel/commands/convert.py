@@ -19,7 +19,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
         description="Write a dynamics checkpoint of any earlier layout in the present one, a file for each module.",
         epilog=EPILOG,
     )
-    p.add_argument("source", type=Path, metavar="IN", help="a dynamics checkpoint")
+    p.add_argument("source", type=Path, metavar="IN", help="a dynamics checkpoint, or a name of the gallery")
     p.add_argument("out", type=Path, metavar="OUT", help="where the new one goes")
     p.add_argument(
         "--half",
@@ -33,12 +33,13 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Convert, and print what came out."""
+    from ..checkpoints import gallery
     from ..checkpoints.convert import convert
     from ..rollouts.lock import locked
 
     with locked(args.out):
         half, int8 = ([name for name in names.split(",") if name] for names in (args.half, args.int8))
-        convert(args.source, args.out, half=half, int8=int8)
+        convert(gallery.resolve(args.source), args.out, half=half, int8=int8)
     files = sorted(file for file in args.out.rglob("*.safetensors"))
     for file in files:
         print(f"{file.stat().st_size / 2**20:8.2f} MiB  {plain(file.relative_to(args.out))}")

@@ -74,7 +74,7 @@ def main(args: argparse.Namespace) -> None:
     )
     script = example(simulator.action_names) if args.action is None else args.action
     _check_actions(args, script, simulator)
-    source = args.source or own_episodes(args.checkpoint)
+    source = args.source or own_source(args.checkpoint)
     warn(Source.parse(source).other_game(simulator))
     choose_threads(simulator.warm_up)
     with locked(args.out), _Progress() as progress:
@@ -97,14 +97,13 @@ def main(args: argparse.Namespace) -> None:
     print(f"{count} frames imagined, {written.frames_per_second:.1f} frames/s ({real_time})")
 
 
-def own_episodes(checkpoint: str | None) -> str:
+def own_source(checkpoint: str | None) -> str:
     """Return where the context comes from by default: the episodes of a checkpoint of the gallery, else the maze's."""
     from ..checkpoints import gallery
-    from ..imagination.videos import DEFAULT_SOURCE
+    from ..imagination.videos import DEFAULT_SOURCE, EPISODES
 
-    if checkpoint in gallery.names() and checkpoint != gallery.DEFAULT:
-        return str(gallery.episodes(checkpoint) or DEFAULT_SOURCE)
-    return DEFAULT_SOURCE
+    episodes = EPISODES if checkpoint is None else gallery.own_episodes(checkpoint)
+    return DEFAULT_SOURCE if episodes == EPISODES else str(episodes)
 
 
 def _check_numbers(args: argparse.Namespace) -> None:

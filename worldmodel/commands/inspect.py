@@ -20,14 +20,17 @@ def parser(prog: str) -> argparse.ArgumentParser:
     result = cli.Parser(
         prog=prog, description="Print what is in a data set or a checkpoint and compare every file with its SHA-256."
     )
-    result.add_argument("path", type=Path, metavar="DIR", help="a data set or a checkpoint")
+    result.add_argument("path", type=Path, metavar="DIR", help="a data set or a checkpoint, or a name of the gallery")
     return result
 
 
 def main(args: argparse.Namespace) -> int:
     """Print the facts; exit code 1 if a file is damaged or missing."""
-    is_checkpoint = (args.path / "config.json").is_file()
-    problems = _inspect_checkpoint(args.path) if is_checkpoint else _inspect_dataset(args.path)
+    from ..checkpoints import gallery
+
+    path = args.path if args.path.exists() or str(args.path) not in gallery.names() else gallery.path(str(args.path))
+    is_checkpoint = (path / "config.json").is_file()
+    problems = _inspect_checkpoint(path) if is_checkpoint else _inspect_dataset(path)
     for problem in problems[:MAX_PROBLEMS]:
         print(cli.plain(problem), file=sys.stderr)
     if len(problems) > MAX_PROBLEMS:

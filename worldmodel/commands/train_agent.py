@@ -13,7 +13,8 @@ from .cli import Parser, add_settings, override
 def parser(prog: str) -> argparse.ArgumentParser:
     """Return the command's argument parser."""
     p = Parser(prog=prog, description="Train an agent in imagination alone, with Stable-Baselines3's PPO.")
-    p.add_argument("--checkpoint", required=True, metavar="DIR", help="a dynamics checkpoint with reward and end heads")
+    p.add_argument("--checkpoint", required=True, metavar="NAME|DIR",
+                   help="a dynamics checkpoint with reward and end heads, or a name of the gallery")  # fmt: skip
     p.add_argument("--data", required=True, metavar="DIR", help="recordings whose beginnings the episodes begin with")
     p.add_argument("--out", required=True, metavar="DIR", help="where the agent goes: agent.zip and agent.json")
     p.add_argument("--steps", type=int, default=50_000, help="train so many steps, of all games together")

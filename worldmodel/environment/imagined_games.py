@@ -12,8 +12,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from ..checkpoints import gallery
 from ..imagination.sources import check_actions, check_fit, translate
-from ..imagination.videos import EPISODES
 from ..rollouts import EpisodeDataset
 from ..runtime import bfloat16_is_fast, default_device, keep_freed_memory, limited_threads
 from ..simulator import ImaginedStep, Simulator
@@ -169,9 +169,11 @@ class ImaginedGames:
         """Return the games of a checkpoint.
 
         Args:
-            checkpoint: a dynamics checkpoint with reward and end heads, or a `Simulator` that has them.
+            checkpoint: a dynamics checkpoint with reward and end heads, by its directory or its name in the gallery,
+                or a `Simulator` that has them.
             contexts: where episodes begin: a data set directory, whose episodes' first frames are the contexts, or a
-                sequence of (frames uint8 (t H W 3), actions (t-1)). None takes the episodes of the package.
+                sequence of (frames uint8 (t H W 3), actions (t-1)). None takes the held-out episodes that come
+                with a checkpoint of the gallery.
             settings: how they are imagined.
             num: how many games.
 
@@ -187,7 +189,10 @@ class ImaginedGames:
             )
         if not simulator.has_outcome:
             raise ValueError(f"{checkpoint} has no reward and end heads: train its dynamics with this version")
-        found = Contexts(EPISODES if contexts is None else contexts, simulator, num_frames=settings.context_frames)
+        if contexts is None:
+            named = gallery.DEFAULT if isinstance(checkpoint, Simulator) else checkpoint
+            contexts = gallery.own_episodes(named)
+        found = Contexts(contexts, simulator, num_frames=settings.context_frames)
         return cls(simulator, found, settings, num=num)
 
     def begin(

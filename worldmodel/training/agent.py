@@ -18,6 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from ..checkpoints import gallery
 from ..checkpoints.checkpoint import read_index
 from ..config import require_positive
 from ..environment.agents import POLICIES, AgentSpec
@@ -96,7 +97,7 @@ def train_agent(
     A resumed run goes on with the same policy and optimizer, and with new episodes.
 
     Args:
-        checkpoint: a dynamics checkpoint with reward and end heads.
+        checkpoint: a dynamics checkpoint with reward and end heads: its directory, or its name in the gallery.
         data: a data set of the same game, whose episodes' beginnings are the contexts.
 
     Raises:
@@ -104,6 +105,7 @@ def train_agent(
             set that does not fit.
         Interrupted: on SIGINT or SIGTERM, after saving.
     """
+    checkpoint = gallery.resolve(checkpoint)
     simulator = Simulator.from_pretrained(checkpoint, temperature=config.temperature)
     dataset = EpisodeDataset(data)
     if warning := other_game(data, dataset.info.env, simulator):
@@ -120,7 +122,7 @@ def train_agent(
         save_tokenizer(
             simulator.tokenizer,
             out / "tokenizer",
-            read_index(Path(checkpoint) / "tokenizer", kind="tokenizer")["metrics"],
+            read_index(checkpoint / "tokenizer", kind="tokenizer")["metrics"],
         )
         with stop_signals() as signals:
             keeper = _Keeper(out, spec, config, signals)
