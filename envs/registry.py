@@ -30,7 +30,6 @@ FAMILIES = {
     "parking-": ("highway_env", "pip install highway-env"),
     "intersection-": ("highway_env", "pip install highway-env"),
     "racetrack-": ("highway_env", "pip install highway-env"),
-    "procgen": ("procgen", "pip install procgen"),
 }
 # A package that an environment misses -> what installs it.
 INSTALL = {

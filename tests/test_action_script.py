@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worldmodel.action_script import NO_ACTION, example, file_names, parse
+from worldmodel.action_script import UNKNOWN_ACTION, example, file_names, parse
 
 NAMES = ("noop", "forward", "left", "right", "forward+left", "forward+right", "strafe_left", "strafe_right")
 
@@ -63,14 +63,14 @@ def test_every_game_has_an_example(names: tuple[str, ...], script: str) -> None:
 
 
 def test_none_is_a_video_without_actions() -> None:
-    """`none` stands for the model's NO_ACTION in every step."""
+    """`none` stands for the model's UNKNOWN_ACTION in every step."""
     from worldmodel import types
 
     with_actions, without = parse("forward,none", NAMES)
-    assert without.expand(3).tolist() == [NO_ACTION] * 3
+    assert without.expand(3).tolist() == [UNKNOWN_ACTION] * 3
     assert without.is_none
     assert not with_actions.is_none
-    assert types.NO_ACTION == NO_ACTION
+    assert types.UNKNOWN_ACTION == UNKNOWN_ACTION
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_of_a_long_context_only_the_map_remembers_the_beginning() -> None:
     before = torch.from_numpy(np.pad(actions, ((0, 0), (1, 0)), constant_values=-1))
     whole = learned_map.recognition(learned_map.vectors(codes), before)
     assert simulator._now is not None
-    torch.testing.assert_close(simulator._now.expecting.memory, whole[:, -1])
+    torch.testing.assert_close(simulator._now.expectation_state.memory, whole[:, -1])
     bare = make()
     long = bare.imagine(frames, actions, FUTURE[:1]).codes
     short = bare.imagine(frames[:, 3:], actions[:, 3:], FUTURE[:1]).codes
@@ -170,10 +170,10 @@ def test_imagined_frames_are_not_looked_at() -> None:
     simulator.reset(FRAMES, ACTIONS)
     simulator.step(FUTURE[:, 0])
     assert simulator._now is not None
-    state = simulator._now.expecting
+    state = simulator._now.expectation_state
     pose, momentum = state.particles.views[:, 0, :3], state.particles.momenta[:, 0]
     simulator.step(FUTURE[:, 1])
-    later = simulator._now.expecting
+    later = simulator._now.expectation_state
     assert torch.equal(later.memory, state.memory)
     history = torch.cat([state.actions, torch.from_numpy(FUTURE[:, 1:2])], dim=1)
     went = learned_map.motion_model(pose, history, momentum)[0]

@@ -19,7 +19,7 @@ import numpy as np
 from .action_names import IDLE, opposites
 
 NONE = "none"
-NO_ACTION = -1  # the index that stands for "unknown", as in types.py, which imports torch
+UNKNOWN_ACTION = -1  # the index that stands for "unknown", as in types.py, which imports torch
 MAX_NAME_LENGTH = 80
 
 
@@ -47,7 +47,7 @@ class Script:
     @property
     def is_none(self) -> bool:
         """Whether the video is to be imagined without actions."""
-        return self.presses[0].index == NO_ACTION
+        return self.presses[0].index == UNKNOWN_ACTION
 
     def expand(self, num_steps: int) -> np.ndarray:
         """Return the action of each step, int64 (num_steps,), the last press held to the end.
@@ -104,7 +104,7 @@ def _script(text: str, part: str, start: int, action_names: Sequence[str]) -> Sc
     for word in words:
         presses.append(_press(text, word, position, action_names))
         position += len(word) + 1
-    if len(presses) > 1 and any(press.index == NO_ACTION for press in presses):
+    if len(presses) > 1 and any(press.index == UNKNOWN_ACTION for press in presses):
         raise _error(text, part, start, f"{NONE!r} is for a whole video and cannot be mixed with actions")
     return Script(text="/".join(_spell(press) for press in presses), presses=tuple(presses))
 
@@ -121,7 +121,7 @@ def _press(text: str, word: str, position: int, action_names: Sequence[str]) -> 
         reason = f"after ':' comes a number of steps, at least 1, not {count.strip()!r}"
         raise _error(text, count, position + len(buttons) + 1, reason)
     index = _find(text, buttons, position, action_names)
-    name = NONE if index == NO_ACTION else action_names[index]
+    name = NONE if index == UNKNOWN_ACTION else action_names[index]
     return Press(name=name, index=index, steps=int(count) if colon else 1)
 
 
@@ -129,7 +129,7 @@ def _find(text: str, buttons: str, position: int, action_names: Sequence[str]) -
     """Return the index of the action that presses `buttons` together, in whatever order they are named."""
     parts = [part.strip() for part in buttons.split("+")]
     if parts == [NONE]:
-        return NO_ACTION
+        return UNKNOWN_ACTION
     known = {frozenset(name.split("+")): index for index, name in enumerate(action_names)}
     if "" in parts:
         raise _error(text, buttons, position, "a button is missing beside '+'")

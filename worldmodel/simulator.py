@@ -32,7 +32,7 @@ from .rollouts.files import is_printable
 from .runtime import autocast, default_device
 from .streams import CODES, OUTCOMES, Streams
 from .tokenizer.model import Tokenizer
-from .types import NO_ACTION, Actions, ActionsBetween, Codes, FrameCodes, Frames
+from .types import UNKNOWN_ACTION, Actions, ActionsBetween, Codes, FrameCodes, Frames
 
 PRETRAINED = Path(__file__).parent / "pretrained" / "dynamics"
 LEARNED_MAP = "learned_map"  # the folder of a learned map's checkpoint within that of a dynamics
@@ -75,10 +75,10 @@ class Simulator:
         self.env = env
         self.sampler = make_sampler(dynamics, engine, precision=precision)
         self._frozen = dynamics.frozen(precision=precision)
-        self._expecting = learned_map.frozen(precision=precision) if learned_map is not None and use_map else None
+        self._expectation_model = learned_map.frozen(precision=precision) if learned_map and self.use_map else None
         self.streams = Streams()
         self._now: Past | None = None
-        self._taken_in: tuple[Tensor, Past] | None = None  # the pasts that were taken in last, and what is known there
+        self._prefilled: tuple[Tensor, Past] | None = None  # the contexts of the last reset, and their state
         self._warm: Past | None = None  # the state of what is done to warm up
         self._latest: Tensor | None = None  # the newest frame's codes, not yet taken in: its action is not known
 
@@ -121,7 +121,7 @@ class Simulator:
     def seed_rows(self, seeds: Mapping[int, int], *, batch: int) -> None:
         """Give each of some rows (number -> seed) random numbers of its own, which do not depend on the batch.
 
-        Codes and outcomes have a stream each: who asks for outcomes sees the same frames as who does not.
+        Codes and outcomes have a stream each: asking for outcomes does not change the codes.
         """
         self.streams.seed_rows(seeds, batch=batch)
 
@@ -160,10 +160,10 @@ class Simulator:
         actions = self._check_actions(actions, (b, t - 1))
         whole = torch.cat([codes.flatten(1).to(actions.device), actions], dim=1)
         pasts, rows = whole.unique(dim=0, return_inverse=True)
-        if self._taken_in is None or not torch.equal(self._taken_in[0], pasts):
+        if self._prefilled is None or not torch.equal(self._prefilled[0], pasts):
             once, between = pasts.split([whole.shape[1] - (t - 1), t - 1], dim=1)
-            self._taken_in = (pasts, self._take_in(once.unflatten(1, codes.shape[1:]), between))
-        self._now = self._taken_in[1].repeat(rows)
+            self._prefilled = (pasts, self._take_in(once.unflatten(1, codes.shape[1:]), between))
+        self._now = self._prefilled[1].repeat(rows)
         self._latest = codes[:, -1]
 
     @torch.inference_mode()
@@ -188,14 +188,14 @@ class Simulator:
         cache, last = self.dynamics.new_cache(), codes.shape[1] - 1
         first = max(0, last + 1 - self.window * self.dynamics.config.context_layers)
         expectations: Expectation | None = None
-        expecting = None
+        state = None
         with autocast(self.dynamics.device, precision=self.precision):
-            if self._expecting is not None:
-                expectations, expecting = self._expecting.begin(codes, actions, num_expected=last - first)
+            if self._expectation_model is not None:
+                expectations, state = self._expectation_model.begin(codes, actions, num_expected=last - first)
             for i in range(first, last):
                 expectation = None if expectations is None else _frame(expectations, i - first)
                 self._frozen.observe(codes[:, i], actions[:, i], cache, expectation)
-        return Past(cache, expecting)
+        return Past(cache, state)
 
     @torch.inference_mode()
     def step(self, actions: Tensor | np.ndarray) -> FrameCodes:
@@ -307,8 +307,8 @@ class Simulator:
         actions = self._check_actions(actions, tuple(codes.shape[:2]))
         with autocast(self.dynamics.device, precision=self.precision):
             expectation = None
-            if self._expecting is not None:
-                expectation = self._expecting.follow(codes, actions, num_real=num_real)
+            if self._expectation_model is not None:
+                expectation = self._expectation_model.follow(codes, actions, num_real=num_real)
             return self.dynamics.features(codes, actions, expectation=expectation)
 
     @torch.inference_mode()
@@ -328,18 +328,18 @@ class Simulator:
 
         The cache within `past` takes the frame in.
         """
-        expectation, expecting = None, None
+        expectation, state = None, None
         with autocast(self.dynamics.device, precision=self.precision):
-            if self._expecting is not None:
-                expectation, expecting = self._expecting.step(past.expecting, actions)
+            if self._expectation_model is not None:
+                expectation, state = self._expectation_model.step(past.expectation_state, actions)
         features = observe(self._frozen, codes, actions, past.cache, expectation, precision=self.precision)
-        return features, Past(past.cache, expecting)
+        return features, Past(past.cache, state)
 
     def _check_actions(self, actions: Tensor, shape: tuple[int, ...]) -> Tensor:
         count = len(self.action_names)
         if actions.shape != shape:
             raise ValueError(f"actions must have shape {shape}, got {tuple(actions.shape)}")
-        if actions.numel() and not (int(actions.min()) >= NO_ACTION and int(actions.max()) < count):
+        if actions.numel() and not (int(actions.min()) >= UNKNOWN_ACTION and int(actions.max()) < count):
             raise ValueError(f"actions must be in 0..{count - 1}, or -1 for none; got {actions.unique().tolist()}")
         return actions.to(self.dynamics.device)
 

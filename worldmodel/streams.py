@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .dynamics.threads import in_threads
 
-CODES, OUTCOMES = 0, 1  # a stream each: who asks for outcomes sees the same frames as who does not
+CODES, OUTCOMES = 0, 1  # a stream each: asking for outcomes does not change the codes
 
 
 class Streams:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Int, Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 # RGB images in 0..255: NumPy outside the model, tensors inside.
@@ -18,16 +18,13 @@ FrameTensor = UInt8[Tensor, "b t H W 3"]
 # Codebook entries in 0..k-1.
 Codes = Int64[Tensor, "b t h w"]
 FrameCodes = Int64[Tensor, "b h w"]
-# Indices into the action names; NO_ACTION (-1) stands for "unknown".
+# Indices into the action names; UNKNOWN_ACTION (-1): the model is not told.
 Actions = Int64[Tensor, "b t"]
 ActionsBetween = Int64[Tensor, "b t-1"]  # of t frames
 FrameActions = Int64[Tensor, "b"]
 # The encoder's output before (latents) and after (quantized) the nearest code.
 Latents = Float[Tensor, "n d h w"]
-Indices = Int[Tensor, "..."]
-# Unnormalised log-probabilities over the codebook.
-Logits = Float[Tensor, "b t h w k"]
 
-NO_ACTION = -1
+UNKNOWN_ACTION = -1
 
 Report = Callable[[int, int], None]  # called with how much of something is done, of how much

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from worldmodel.dynamics.noise import add_context_noise, drop_actions
-from worldmodel.types import NO_ACTION
+from worldmodel.types import UNKNOWN_ACTION
 
 CODES = torch.randint(16, (2, 7, 8, 8), generator=torch.Generator().manual_seed(5))
 
@@ -24,6 +24,6 @@ def test_a_clip_loses_all_its_actions_or_none() -> None:
     """As often as asked; the others keep theirs."""
     actions = torch.randint(4, (400, 5), generator=torch.Generator().manual_seed(1))
     kept = drop_actions(actions, rate=0.25, generator=torch.Generator().manual_seed(2))
-    dropped = (kept == NO_ACTION).all(1)
+    dropped = (kept == UNKNOWN_ACTION).all(1)
     assert torch.equal(kept[~dropped], actions[~dropped])
     assert 0.15 < dropped.float().mean() < 0.35

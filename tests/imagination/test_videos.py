@@ -19,7 +19,7 @@ from worldmodel.action_script import parse
 from worldmodel.imagination.sources import Context
 from worldmodel.imagination.videos import DecodedFrames, decibels, imagine_futures, write_videos
 from worldmodel.simulator import Simulator
-from worldmodel.types import NO_ACTION
+from worldmodel.types import UNKNOWN_ACTION
 
 RNG = np.random.default_rng(0)
 CONTEXT = Context(
@@ -72,7 +72,7 @@ def test_none_hides_the_contexts_actions_too(monkeypatch: pytest.MonkeyPatch) ->
     reset = simulator.reset
     monkeypatch.setattr(simulator, "reset", lambda frames, actions: seen.append(actions) or reset(frames, actions))
     imagine_futures(simulator, CONTEXT, parse("none,left", simulator.action_names), num_steps=2)
-    np.testing.assert_array_equal(seen[0], np.stack([np.full(5, NO_ACTION), CONTEXT.actions]))
+    np.testing.assert_array_equal(seen[0], np.stack([np.full(5, UNKNOWN_ACTION), CONTEXT.actions]))
 
 
 def written(simulator: Simulator, text: str, out: Path, *, real: Sequence[np.ndarray] = (), steps: int = 10) -> object:

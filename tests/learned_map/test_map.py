@@ -25,7 +25,7 @@ from worldmodel.learned_map.map import (
 )
 from worldmodel.learned_map.motion_model import HISTORY
 from worldmodel.learned_map.particle_filter import NUM_PARTICLES, PROPOSAL_STD, SearchEffort
-from worldmodel.types import NO_ACTION
+from worldmodel.types import UNKNOWN_ACTION
 
 GENERATOR = torch.Generator().manual_seed(0)
 SLIGHT = SearchEffort(columns=4, rows=3, drawn=8, best=3)
@@ -154,7 +154,7 @@ def test_after_another_look_all_particles_have_moved_on() -> None:
     alone, here = state.particles, state.anchor
     assert here is not None
     assert alone.log_weights.shape == (3, 1)
-    history = F.pad(actions[[1, 0, 1], :5], (HISTORY - 1, 0), value=NO_ACTION)
+    history = F.pad(actions[[1, 0, 1], :5], (HISTORY - 1, 0), value=UNKNOWN_ACTION)
     poses, momenta, covariances = (each[0] for each in (here.views[..., :3], here.momenta, here.covariances))
     for t in range(1, 5):
         rows = history[:1, t : t + HISTORY].expand(NUM_PARTICLES, -1)

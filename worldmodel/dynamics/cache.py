@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..types import NO_ACTION
+from ..types import UNKNOWN_ACTION
 
 
 class ContextCache:
@@ -46,7 +46,7 @@ class ContextCache:
         return ages.masked_fill(ages > self.count - self.begun.to(device)[:, None], self.window)
 
     def repeat(self, rows: Tensor) -> None:
-        """Go on with other rows: (m), for each the number of the one that it has the past of."""
+        """Go on with m rows, of which row i has the past of the present row `rows[i]`, int64 (m)."""
 
         def pick(part: Tensor | None) -> Tensor | None:
             return None if part is None else part[rows]
@@ -101,7 +101,7 @@ class ContextCache:
         if self.last is not None:
             self.last[rows] = 0 if other.last is None else other.last
         if self.actions is not None:
-            self.actions[rows] = NO_ACTION if other.actions is None else other.actions
+            self.actions[rows] = UNKNOWN_ACTION if other.actions is None else other.actions
 
     def _make_room(self, batch: int, like: ContextCache) -> None:
         """Before the first frame: take the shapes of a cache that has seen one."""
@@ -113,7 +113,7 @@ class ContextCache:
             return part.new_zeros(part.shape[0] // m * batch, *part.shape[1:])
 
         self._entries = [None if entry is None else (room(entry[0]), room(entry[1])) for entry in like._entries]
-        self.last, self.actions = room(like.last), room(like.actions) + NO_ACTION
+        self.last, self.actions = room(like.last), room(like.actions) + UNKNOWN_ACTION
 
     def advance(self) -> None:
         """Finish the frame: the next one goes to the next slot."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import DynamicsConfig
-from ..types import NO_ACTION
+from ..types import UNKNOWN_ACTION
 from .cache import ContextCache
 from .expectation import Expectation
 from .frozen_context import FrozenContextBlock
@@ -170,8 +170,8 @@ class ContextTransformer(nn.Module):
             )
 
     def _lags(self, actions: Tensor, cache: ContextCache | None) -> Tensor:
-        """Return each frame's action after those before it, (b t lags+1): how fast a turn is depends on them."""
-        earlier = actions.new_full((len(actions), self.history), NO_ACTION)
+        """Return each frame's action after those before it, (b t lags+1): how fast a motion is depends on them."""
+        earlier = actions.new_full((len(actions), self.history), UNKNOWN_ACTION)
         if cache is not None:
             earlier = earlier if cache.actions is None else cache.actions
         sequence = torch.cat([earlier, actions], dim=1)

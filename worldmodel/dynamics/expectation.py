@@ -37,7 +37,7 @@ class ExpectationState(Protocol):
     """What an expectation model knows at a frame."""
 
     def repeat(self, rows: Tensor) -> ExpectationState:
-        """Return the state of other rows: int64 (m), for each the number of the one that it has the past of."""
+        """Return the state of m rows, of which row i has the past of the present row `rows[i]`, int64 (m)."""
 
     def put(self, rows: Tensor, other: Any) -> ExpectationState:
         """Return a state in which some rows (m) go on from `other`, which has m rows; the others keep theirs."""
@@ -66,8 +66,8 @@ class ExpectationModel(Protocol[State]):
         """Return the expectations (b t) of the frames that follow each of codes (b t h w) under actions (b t).
 
         Args:
-            num_real: the first so many frames are a context, and all that follows is expected as `begin` and `step`
-                expect it; None for all frames to be real, each next frame expected after a look at the one before.
+            num_real: the first so many frames are a context, and no later one is looked at, as in imagination; None
+                for all frames to be real, each next frame expected after a look at the one before.
         """
 
     def frozen(self, *, precision: str = "auto") -> ExpectationModel[State]:

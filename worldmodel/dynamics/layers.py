@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-BIAS_SCALE = 8.0  # raises the rate at which the table learns: it has to become differences of several units
+BIAS_SCALE = 8.0  # learning-rate multiplier of the table: it has to become differences of several units
 
 LARGEST_EXPONENT = 80.0  # scores up to this need no shift before an exponential, in single precision or bfloat16
 

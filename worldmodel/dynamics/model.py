@@ -1,4 +1,4 @@
-"""The dynamics: past codes and actions -> the next frame's codes, exactly as the waves of its order factorise them."""
+"""The dynamics: past codes and actions -> the next frame's codes, autoregressive over waves of patches."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .sampling import sample
 IGNORED = -100  # in place of a code that is not known: cross_entropy leaves it out
 AUXILIARY_SHARE = 4  # one patch in so many trains the auxiliary head at a training step
 FLOW_WEIGHT = 1.0
-NOT_WEIGHTS = ("tokenizer", "learned_map")  # what a checkpoint's config says beside the model's own
+NOT_SETTINGS = ("tokenizer", "learned_map")  # what a checkpoint's config says beside the model's own
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,13 @@ class Dynamics(nn.Module):
     """p(next frame's codes | past codes, past actions), with the codes of a frame factorised by `config.order`.
 
     Codes enter as the tokenizer's codebook vectors, standardised and fixed: codes that look alike start alike.
+
+    Args:
+        config: sizes, actions and order.
+        codebook: the tokenizer's vectors, float (k d).
+
+    Raises:
+        ValueError: if the codebook has another shape than the config says.
     """
 
     code_vectors: Tensor
@@ -63,7 +70,8 @@ class Dynamics(nn.Module):
         self.order = Order(config.order, config.patch_grid)
         self.context = ContextTransformer(config)
         self.decoder = CodeDecoder(config, self.order)
-        self.outcome = OutcomeHead(config) if config.rewards else None  # last: other weights are drawn as without
+        # Created last: the other weights begin as they do without it.
+        self.outcome = OutcomeHead(config) if config.rewards else None
         codebook = codebook.detach().float()
         self.register_buffer("code_vectors", (codebook - codebook.mean(0)) / codebook.std(0).clamp(min=1e-6))
         shape = (config.codebook_size, 3, config.code_pixels, config.code_pixels)
@@ -184,8 +192,8 @@ class Dynamics(nn.Module):
             outcomes: (b t-1), of the actions: the heads learn as well, and frames that the game did not show teach
                 nothing.
         """
-        past, noise_rates = codes[:, :-1] if past is None else past, None
-        config, weights = self.config, None
+        config, weights, noise_rates = self.config, None, None
+        past = codes[:, :-1] if past is None else past
         if self.config.activity_weight != 1:
             weights = self.to_patches(activity_weights(past, config.activity_weight))
         if self.training:
@@ -251,7 +259,11 @@ class Dynamics(nn.Module):
     forward = loss  # the name by which torch's wrappers for several processes call it
 
     def frozen(self, *, precision: str = "auto") -> Dynamics:
-        """Return a copy that imagines faster and cannot be trained: matrices in the dtype they are multiplied in."""
+        """Return a copy that imagines faster and cannot be trained: matrices in the dtype they are multiplied in.
+
+        Args:
+            precision: "auto" (bfloat16 where the device is quicker in it), "float32" or "bfloat16".
+        """
         copied = copy.deepcopy(self).eval().requires_grad_(False)
         dtype = torch.bfloat16 if use_bfloat16(precision, self.device) else torch.float32
         copied.context.freeze(dtype)
@@ -302,7 +314,7 @@ class Dynamics(nn.Module):
             ValueError: if it is missing, damaged, or another model's.
         """
         checkpoint = read(directory, kind="dynamics")
-        values = {name: value for name, value in checkpoint.config.items() if name not in NOT_WEIGHTS}
+        values = {name: value for name, value in checkpoint.config.items() if name not in NOT_SETTINGS}
         config = from_dict(DynamicsConfig, values)
         dynamics = build(lambda: cls(config, torch.zeros(config.codebook_size, config.code_dim)), checkpoint, directory)
         return dynamics.eval().requires_grad_(False)

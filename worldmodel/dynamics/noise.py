@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..types import NO_ACTION, Actions, Codes
+from ..types import UNKNOWN_ACTION, Actions, Codes
 
 
 def add_context_noise(
@@ -24,4 +24,4 @@ def add_context_noise(
 def drop_actions(actions: Actions, *, rate: float, generator: torch.Generator) -> Actions:
     """Return actions (b t), those of some clips replaced by "unknown" (as for classifier-free guidance)."""
     dropped = torch.rand(len(actions), generator=generator) < rate
-    return actions.masked_fill(dropped.to(actions.device).unsqueeze(1), NO_ACTION)
+    return actions.masked_fill(dropped.to(actions.device).unsqueeze(1), UNKNOWN_ACTION)

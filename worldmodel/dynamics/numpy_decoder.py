@@ -71,7 +71,7 @@ class NumpyDecoder:
         gumbel = noise.numpy()
         added = None if logit_bias is None else logit_bias.float().numpy()
         marked = np.zeros((b, n + 1, self.links * self.code_vectors.shape[1] + 1), np.float32)
-        marked[:, :n, -1] = 1  # "known": never read before it is
+        marked[:, :n, -1] = 1  # "known", set beforehand: a patch is read only after it is sampled
         codes = np.empty((b, n, self.links), np.int64)
         caches = [block.new_cache(b, n) for block in self.blocks]
         for start, end in self.bounds:

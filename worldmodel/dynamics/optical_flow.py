@@ -19,7 +19,7 @@ from .layers import table
 
 FLOW_SCALE = 0.5  # frame halves of displacement in one unit of the network's output: how fast it is learnt
 ACTION_DIM = 64  # of the embedding of a history of actions
-DEGREE = 4  # of the polynomials in x and y: enough for a turn of 14 degrees to a tenth of a pixel
+DEGREE = 4  # of the polynomials in x and y: enough for a view turned by 14 degrees, to a tenth of a pixel
 LEVELS = (1, 2, 4, 8, 16)  # pixels to a side of what is compared: the coarse find the motion, the fine its fractions
 TOLERANCE = 0.1  # standard deviations of colour below which a difference counts as its square
 

@@ -17,7 +17,7 @@ from ..config import DynamicsConfig
 from .layers import table
 
 POOLING_HEADS = 4
-END_SCALE = 10.0  # raises the rate at which the table learns: it has to become a difference of many nats
+END_SCALE = 10.0  # learning-rate multiplier of the table: it has to become a difference of many nats
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,10 @@ class RecordedOutcomes:
 class OutcomeHead(nn.Module):
     """Features (... n d) of a step's patches -> `Outcome`.
 
-    Features are pooled over the patches by attention: a monster is in a few of them only. Rewards are the values of
-    `config.rewards`: the exact set of a game that has few, else points between which a reward is shared
-    (two-hot, Hafner et al. 2023, sec. "Critic learning"), evenly spaced in symlog. No prediction leaves their range.
+    Features are pooled over the patches by attention: what a reward depends on may be in a few of them only. Rewards
+    are the values of `config.rewards`: the exact set of a game that has few, else points between which a reward is
+    shared (two-hot, Hafner et al. 2023, sec. "Critic learning"), evenly spaced in symlog. No prediction leaves their
+    range.
     """
 
     rewards: Tensor

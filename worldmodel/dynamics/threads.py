@@ -18,7 +18,7 @@ from .model import Dynamics
 
 T = TypeVar("T")
 
-ROWS_OF_A_THREAD = 4  # games; fewer are not worth a thread of their own
+MIN_ROWS_PER_THREAD = 4  # games; fewer are not worth a thread of their own
 ROWS_AT_ONCE = 8  # games in the context transformer: fewer cost more calls, more leave the caches
 
 
@@ -33,7 +33,7 @@ def in_threads(work: Callable[[slice], T], rows: int, *, at_most: int | None = N
         at_most: rows of a slice; None for one slice a thread.
     """
     intraop = torch.get_num_threads()
-    threads = min(intraop, max(1, rows // ROWS_OF_A_THREAD))
+    threads = min(intraop, max(1, rows // MIN_ROWS_PER_THREAD))
     slices = _slices(rows, threads if at_most is None else threads * -(-rows // (threads * at_most)))
     if threads == 1:
         return [work(each) for each in slices]

@@ -33,7 +33,7 @@ from .steps_file import StepTable
 VERSION = "v3.0"
 INFO = Path("meta/info.json")
 KEY = "observation.images.screen"
-NO_ACTION = -1
+UNKNOWN_ACTION = -1
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 CHUNK_FILES = 1000  # files in a folder, as LeRobot has it
@@ -161,7 +161,7 @@ class LeRobotEpisode:
             raise ValueError(
                 f"{self.name} has actions that are no whole numbers; only indices of names can be imported"
             )
-        count = len(actions) - int(len(actions) > 0 and actions[-1] == NO_ACTION)
+        count = len(actions) - int(len(actions) > 0 and actions[-1] == UNKNOWN_ACTION)
         dones, truncated = self._column("next.done", 0), self._column("next.truncated", 0)
         return StepTable(
             actions=tuple(int(action) for action in actions[:count]),
@@ -226,7 +226,7 @@ def _rows(episode: Episode, index: int, first: int, rate: float) -> pa.Table:
     return pa.table(
         {
             KEY: pa.array([{"bytes": _png(frame), "path": None} for frame in episode.frames], PICTURE),
-            "action": pa.array([[action] for action in padded(steps.actions, NO_ACTION)], pa.list_(pa.int64(), 1)),
+            "action": pa.array([[action] for action in padded(steps.actions, UNKNOWN_ACTION)], pa.list_(pa.int64(), 1)),
             "next.reward": pa.array(padded(steps.rewards, 0.0), pa.float32()),
             "next.done": pa.array(padded(steps.terminated | steps.truncated, False), pa.bool_()),
             "next.truncated": pa.array(padded(steps.truncated, False), pa.bool_()),

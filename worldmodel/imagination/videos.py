@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..action_script import Script, file_names, parse
 from ..simulator import Simulator
-from ..types import NO_ACTION
+from ..types import UNKNOWN_ACTION
 from ..video.figure import Video, draw_contact_sheet, draw_grid_video
 from ..video.mp4 import VideoWriter, replacing
 from .sources import Context, Source, load_context
@@ -117,7 +117,7 @@ def imagine_futures(
     if num_steps < 1 or not scripts:
         raise ValueError(f"imagine at least 1 step of 1 video, got {num_steps} steps of {len(scripts)} videos")
     future = np.stack([script.expand(num_steps) for script in scripts])
-    unknown = np.full_like(context.actions, NO_ACTION)
+    unknown = np.full_like(context.actions, UNKNOWN_ACTION)
     past = np.stack([unknown if script.is_none else context.actions for script in scripts])
     simulator.seed(seed)
     simulator.reset(np.stack([context.frames] * len(scripts)), past)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..types import NO_ACTION
+from ..types import UNKNOWN_ACTION
 from .motion_model import HISTORY
 from .particle_filter import Particles
 from .view_bob import BobPhase
@@ -51,7 +51,7 @@ class FilterState:
             return joined
 
         ours, new = (state.particles.likeliest() for state in (self, other))
-        steps = self.actions.new_full((len(self.actions), 1, HISTORY), NO_ACTION)
+        steps = self.actions.new_full((len(self.actions), 1, HISTORY), UNKNOWN_ACTION)
         error = self.error + (ERROR_GROWTH if self.steps is not None else 0.0)
         return FilterState(
             memory=mixed(self.memory, other.memory),

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..runtime import single_precision
-from ..types import NO_ACTION
+from ..types import UNKNOWN_ACTION
 from .motion_model import YAW_ACTIONS, MotionModel, rotate, wrap_angle
 
 STATE_DIM = 5  # x, y, heading, and the velocity along x and along y
@@ -58,7 +58,7 @@ def ekf_predict(
     with single_precision(poses.device):
         jacobian = ((high - low) / (2 * std).unsqueeze(-1)).mT
         predicted = jacobian @ covariances @ jacobian.mT + torch.diag(covariances.new_tensor(STEP_STD).square())
-    unknown = (history[:, -YAW_ACTIONS:] == NO_ACTION).any(1).to(predicted.dtype)
+    unknown = (history[:, -YAW_ACTIONS:] == UNKNOWN_ACTION).any(1).to(predicted.dtype)
     predicted[:, 2, 2] += unknown * (UNKNOWN_YAW_SHARE * motion_model.yaw_step(history)).square()
     after = after.unflatten(0, (m, -1))[:, 0]
     return ends.unflatten(0, (m, -1))[:, 0], after, predicted

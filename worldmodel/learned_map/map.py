@@ -22,7 +22,7 @@ from ..config import from_dict
 from ..dynamics.expectation import Expectation
 from ..dynamics.optical_flow import render
 from ..runtime import use_bfloat16
-from ..types import NO_ACTION, Actions, ActionsBetween, Codes, FrameActions, FrameCodes
+from ..types import UNKNOWN_ACTION, Actions, ActionsBetween, Codes, FrameActions, FrameCodes
 from .config import LearnedMapConfig
 from .filter_state import ERROR_GROWTH, FilterState
 from .kalman import ekf_predict, ekf_update
@@ -151,7 +151,7 @@ class LearnedMap(nn.Module):
             close: whether to look closely: it takes longer and finds the pose better.
         """
         vectors, image = self.vectors(codes), self.images(codes.unsqueeze(1))[:, 0]
-        actions = codes.new_full((len(codes), HISTORY - 1), NO_ACTION) if state is None else state.actions
+        actions = codes.new_full((len(codes), HISTORY - 1), UNKNOWN_ACTION) if state is None else state.actions
         memory = None if state is None else state.memory
         memory = self.recognition(vectors.unsqueeze(1), actions[:, -1:], memory)[:, 0]
         earlier = None if state is None else self._all_particles(state)

@@ -22,8 +22,8 @@ class TokenizerLosses:
 
     total: Tensor
     nll: Tensor  # nats per pixel value, of p(x | codes)
-    commitment: Tensor
-    codebook: Tensor
+    commitment: Tensor  # ||z_e - sg[e]||^2, per pixel value of the frame
+    codebook: Tensor  # ||sg[z_e] - e||^2, the same
     mse: Tensor  # in grey levels squared
     codes: Tensor  # (n h w)
 

@@ -36,7 +36,11 @@ class Codebook(nn.Module):
     vectors: Tensor
 
     def codes(self, latents: Tensor) -> Tensor:
-        """Return the nearest code of each latent: (n d) -> int64 (n)."""
+        """Return the nearest code of each latent: (n d) -> int64 (n).
+
+        Raises:
+            ValueError: if a latent is not finite.
+        """
         # Half precision would confuse codes that lie close together.
         with torch.autocast(latents.device.type, enabled=False):
             return nearest_code(latents.float(), self.vectors)
@@ -90,7 +94,7 @@ class EMACodebook(Codebook):
 
     @torch.no_grad()
     def start(self, latents: Tensor, *, generator: torch.Generator) -> None:
-        """Put the codes onto random latents: a uniform start leaves most codes dead."""
+        """Put the codes onto random latents (n d): a uniform start leaves most codes dead."""
         if not self.started:
             everyone = torch.arange(len(self.vectors), device=latents.device)
             self._place(everyone, latents.float(), count=len(latents) / len(everyone), generator=generator)

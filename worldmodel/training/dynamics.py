@@ -23,7 +23,7 @@ from ..rollouts import EpisodeDataset
 from ..runtime import autocast
 from ..simulator import LEARNED_MAP, Simulator
 from ..tokenizer.model import Tokenizer
-from ..types import NO_ACTION, Actions, Codes, Report
+from ..types import UNKNOWN_ACTION, Actions, Codes, Report
 from .data import CodeClips, cached_codes, first_episodes, held_out_clips
 from .loop import Progress, train
 from .map_run import MapRun, recorded_poses
@@ -211,7 +211,11 @@ class DynamicsStage:
         random = torch.randint(
             len(model.config.action_names), actions.shape, generator=torch.Generator().manual_seed(0)
         )
-        cases = {"nats": actions, "nats_random_actions": random, "nats_no_actions": torch.full_like(actions, NO_ACTION)}
+        cases = {
+            "nats": actions,
+            "nats_random_actions": random,
+            "nats_no_actions": torch.full_like(actions, UNKNOWN_ACTION),
+        }
         uses_map = dict.fromkeys(cases, self.map_run is not None)
         if self.map_run is not None:
             cases |= {"nats_without_map": actions, "nats_random_actions_without_map": random}

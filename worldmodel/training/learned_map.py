@@ -29,7 +29,7 @@ from ..learned_map.map import KIND, LearnedMap
 from ..learned_map.motion_model import wrap_angle
 from ..learned_map.place_recognition import two_hot_nll
 from ..rollouts import POSE, EpisodeDataset
-from ..types import NO_ACTION, Actions, ActionsBetween, Codes, FrameCodes, Report
+from ..types import UNKNOWN_ACTION, Actions, ActionsBetween, Codes, FrameCodes, Report
 from .data import CodeClips, held_out_clips
 from .motion_model import fit_motion_model
 
@@ -207,7 +207,7 @@ class LearnedMapTrainer(nn.Module):
 
     def memories(self, codes: Codes, actions: ActionsBetween) -> Tensor:
         """Return place recognition's memory (b t d) after each of `codes` (b t h w), with `actions` (b t-1) between."""
-        before = F.pad(actions, (1, 0), value=NO_ACTION)
+        before = F.pad(actions, (1, 0), value=UNKNOWN_ACTION)
         memories: Tensor = self.learned_map.recognition(self.learned_map.vectors(codes), before)
         return memories
 

@@ -15,7 +15,7 @@ from torch import Tensor, optim
 from ..config import TrainingConfig
 from ..learned_map.collision import LINES
 from ..learned_map.motion_model import HISTORY, STEP_SCALE, MotionModel, rotate, wrap_angle
-from ..types import NO_ACTION
+from ..types import UNKNOWN_ACTION
 from .data import Windows, with_progress
 
 STEPS, STEPS_A_MINUTE = 300, 40  # at most, and of the training that follows: a twentieth of its time
@@ -71,7 +71,7 @@ def fit_motion_model(
     for step in with_progress(range(steps), "fitting the motion model", visible=visible, signals=signals):
         places = windows.draw(rng, WALKS)
         history = torch.from_numpy(np.stack([actions[e][start : start + HISTORY + count - 1] for e, start in places]))
-        history[torch.from_numpy(rng.random(len(places)) < ACTION_DROPOUT)] = NO_ACTION
+        history[torch.from_numpy(rng.random(len(places)) < ACTION_DROPOUT)] = UNKNOWN_ACTION
         poses = torch.stack([tracks[e][start + HISTORY - 2 : start + HISTORY + count] for e, start in places])
         errors = walk_errors(motion_model, history.long().to(device), poses.to(device)).abs().mean((0, 2))
         if step >= steps / 2:

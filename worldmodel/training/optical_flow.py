@@ -18,7 +18,7 @@ from ..dynamics.model import Dynamics
 from ..dynamics.optical_flow import LEVELS
 from ..runtime import autocast
 from ..tokenizer.model import Tokenizer
-from ..types import NO_ACTION
+from ..types import UNKNOWN_ACTION
 from .data import CodeClips, with_progress
 
 BATCH = 8
@@ -87,7 +87,7 @@ def fit_flow(
     rng = np.random.default_rng([seed, 1])
     for step in with_progress(range(steps), "fitting the optical flow", visible=visible, signals=signals):
         codes, actions = (part.to(model.device) for part in clips.read(clips.training.draw(rng, BATCH)))
-        actions = F.pad(actions, (model.config.action_history - actions.shape[1], 0), value=NO_ACTION)
+        actions = F.pad(actions, (model.config.action_history - actions.shape[1], 0), value=UNKNOWN_ACTION)
         _drop(actions, rng)
         before, after = model.render(codes[:, -2:]).unbind(1)
         optimizer.zero_grad()
@@ -106,5 +106,5 @@ def fit_flow(
 def _drop(actions: Tensor, rng: np.random.Generator) -> None:
     """Drop the actions (b lags) of some clips, and those of some others but for the last."""
     chance = torch.from_numpy(rng.random(len(actions))).to(actions.device)
-    actions[chance < 2 * ACTION_DROPOUT, :-1] = NO_ACTION
-    actions[chance < ACTION_DROPOUT] = NO_ACTION
+    actions[chance < 2 * ACTION_DROPOUT, :-1] = UNKNOWN_ACTION
+    actions[chance < ACTION_DROPOUT] = UNKNOWN_ACTION

@@ -14,7 +14,7 @@ import torch
 
 from ...rollouts import EpisodeDataset
 from ...simulator import Simulator
-from ...types import NO_ACTION, Codes
+from ...types import UNKNOWN_ACTION, Codes
 from .clips import Clips, draw_clips
 from .kept_codes import KeptCodes, identity_of
 
@@ -188,7 +188,9 @@ class Unconditional(Conditional):
     """The same world model, given no action at all."""
 
     def _imagine(self, past: np.ndarray, known: np.ndarray, asked: np.ndarray, *, seed: int) -> Codes:
-        return super()._imagine(past, np.full_like(known, NO_ACTION), np.full_like(asked, NO_ACTION), seed=seed)
+        return super()._imagine(
+            past, np.full_like(known, UNKNOWN_ACTION), np.full_like(asked, UNKNOWN_ACTION), seed=seed
+        )
 
 
 def slices(number: int) -> Iterator[slice]:

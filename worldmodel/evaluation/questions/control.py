@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...envs import GameDiedError
-from ...types import NO_ACTION, Report
+from ...types import UNKNOWN_ACTION, Report
 from ..answers import Answer, Claim, Scalar, Series, Table
 from ..harness.clips import Clips, psnr
 from ..harness.oracle import Oracle
@@ -184,7 +184,7 @@ def _read_counterfactuals(asked: Asked, starts: CounterfactualStarts, made: Mapp
         )
         for action in range(actions)
     ]
-    given = np.where(starts.apart, np.arange(actions), NO_ACTION).repeat(steps, axis=1)
+    given = np.where(starts.apart, np.arange(actions), UNKNOWN_ACTION).repeat(steps, axis=1)
     labels = {row: np.concatenate([each[row] for each in read], axis=1) for row in read[0]}
     table = score("inverse dynamics, every action held", labels, given, num_actions=actions, seed=subject.seed)
     return table, shares_right(labels, given)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ...simulator import Simulator
-from ...types import NO_ACTION, Report
+from ...types import UNKNOWN_ACTION, Report
 from ..answers import Answer, Claim, Scalar, Series, Table
 from ..harness.clips import Clips
 from ..harness.subject import Subject
@@ -62,7 +62,7 @@ def _nats(subject: Subject, simulator: Simulator, clips: Clips, report: Callable
         "right": clips.actions,
         "shuffled": np.roll(clips.actions, 1, axis=0),  # those of another clip
         "random": np.random.default_rng(subject.seed).integers(names, size=clips.actions.shape),
-        "none": np.full_like(clips.actions, NO_ACTION),
+        "none": np.full_like(clips.actions, UNKNOWN_ACTION),
     }
     parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(clips.frames), AT_ONCE):
