@@ -27,11 +27,12 @@ check: .venv/installed-dev build/typed
 
 # The shipped checkpoints from nothing, hours each: each ends up in runs/NAME/dynamics.
 pretrained: .venv/installed
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[atari]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[atari,minigrid]'
 	bash recipes/maze.sh
-	bash recipes/game.sh basic VizdoomBasic-v1 --set frame_size=64
+	bash recipes/game.sh basic VizdoomBasic-v1 --set frame_size=64 --policy explore=0.5,sticky=0.3,random=0.2
 	bash recipes/game.sh takecover VizdoomTakeCover-v1
 	bash recipes/game.sh pong ALE/Pong-v5 --env-set repeat_action_probability=0
+	bash recipes/game.sh doorkey MiniGrid-DoorKey-6x6-v0
 	bash recipes/game.sh breakout ALE/Breakout-v5 --env-set repeat_action_probability=0
 
 clean:
