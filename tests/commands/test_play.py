@@ -95,7 +95,7 @@ def test_ends_quietly_in_the_middle_of_a_frame(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=30)
     assert "Traceback" not in errors
-    assert process.returncode == 130
+    assert process.returncode in (0, 130)
     assert [file.name for file in (tmp_path / "played").iterdir()] == ["play-0001.mp4"]
 
 
