@@ -97,8 +97,7 @@ def _model(args: argparse.Namespace) -> tuple[Dynamics | Tokenizer, TrainingConf
     defaults = tokenizer.DEFAULTS if is_tokenizer else dynamics.DEFAULTS
     shipped = read_index(PRETRAINED / "tokenizer" if is_tokenizer else PRETRAINED, kind=args.stage)["config"]
     shipped.pop("tokenizer", None)  # the fingerprint of the one it was trained with
-    lasting = argparse.Namespace(set=args.set, minutes=defaults.minutes, seed=defaults.seed, steps=None)
-    (for_model,), training = training_config(lasting, defaults, kind)
+    (for_model,), training = training_config(argparse.Namespace(set=args.set), defaults, kind)
     training = override(training, ["compile=true"]) if args.compile else training
     config = override(from_dict(kind, shipped), for_model)
     with torch.random.fork_rng(devices=[]):

@@ -58,9 +58,8 @@ def main(args: argparse.Namespace) -> int:
     config = cli.override(EvaluationConfig(), args.set)
     from ..checkpoints import gallery
     from ..rollouts.lock import locked
-    from ..simulator import PRETRAINED
 
-    checkpoint = gallery.resolve(args.checkpoint) if args.checkpoint else PRETRAINED
+    checkpoint = gallery.resolve(args.checkpoint or gallery.DEFAULT)
     questions = _questions(args.only, checkpoint)
     with locked(args.out):
         return _evaluate(args, config, checkpoint, questions)
@@ -113,7 +112,7 @@ def _subject(args: argparse.Namespace, config: EvaluationConfig, checkpoint: Pat
     from ..evaluation.harness import tokenizer_alone
     from ..evaluation.harness.subject import Subject, without_map
     from ..rollouts import EpisodeDataset
-    from ..simulator import PRETRAINED, Simulator
+    from ..simulator import Simulator
 
     how: dict[str, Any] = {
         "num_clips": args.clips,
@@ -122,8 +121,7 @@ def _subject(args: argparse.Namespace, config: EvaluationConfig, checkpoint: Pat
         "quick": args.quick,
         "cache": args.out / "answers",
     }
-    own = gallery.episodes(args.checkpoint) if args.checkpoint in gallery.names() else None
-    data = args.data or own or PRETRAINED.parent / "episodes"
+    data = args.data or gallery.own_episodes(checkpoint)
     if tokenizer_alone.kind(checkpoint):
         tokenizer = tokenizer_alone.load(checkpoint)
         return tokenizer_alone.TokenizerSubject(tokenizer=tokenizer, dataset=EpisodeDataset(data), **how)

@@ -66,9 +66,9 @@ def main(args: argparse.Namespace) -> None:
     from ..imagination.videos import imagine_videos
     from ..rollouts.lock import locked
     from ..runtime import choose_threads
-    from ..simulator import PRETRAINED, Simulator
+    from ..simulator import Simulator
 
-    checkpoint = gallery.resolve(args.checkpoint) if args.checkpoint else PRETRAINED
+    checkpoint = gallery.resolve(args.checkpoint or gallery.DEFAULT)
     simulator = Simulator.from_pretrained(
         checkpoint, use_map=not args.no_map, temperature=config.temperature, top_k=config.top_k
     )

@@ -94,8 +94,10 @@ def training_config(
         names = {field.name for field in dataclasses.fields(model)} - of_training
         for_models.append([text for text in assignments if text.partition("=")[0] in names])
     rest = [text for text in assignments if not any(text in texts for texts in for_models)]
-    steps = defaults.steps if args.steps is None else args.steps
-    return for_models, override(defaults, rest, flags={"minutes": args.minutes, "steps": steps, "seed": args.seed})
+    flags = {name: getattr(args, name) for name in ("minutes", "steps", "seed") if hasattr(args, name)}
+    if flags.get("steps", 0) is None:  # no limit
+        flags["steps"] = defaults.steps
+    return for_models, override(defaults, rest, flags=flags)
 
 
 def report(args: argparse.Namespace, train: Callable[[], Progress]) -> int:
